@@ -1,0 +1,25 @@
+"""What an agent is: the part of Rubato that authors write against."""
+
+from .agent import Agent
+from .artifacts import Artifact
+from .context import Context, Mode
+from .errors import Permanent, Retryable, RubatoError
+from .events import Progress, TextDelta, ToolCall
+from .policies import Background, Realtime, Resources, Retry
+
+__all__ = [
+    "Agent",
+    "Artifact",
+    "Background",
+    "Context",
+    "Mode",
+    "Permanent",
+    "Progress",
+    "Realtime",
+    "Resources",
+    "Retry",
+    "Retryable",
+    "RubatoError",
+    "TextDelta",
+    "ToolCall",
+]

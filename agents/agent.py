@@ -1,0 +1,106 @@
+"""An agent: a typed coroutine with a name and two tempos."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import sys
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+
+from . import values
+from .context import Context
+from .errors import InvalidInput, InvalidOutput
+from .policies import Background, Realtime
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+
+
+class Agent(Generic[In, Out]):
+    """Subclass with the input and output types, a `name`, and `run`.
+
+    `realtime = None` makes it background-only, `background = None` real-time only. `version` tells one state of
+    the code from another; by default it is a digest of the agent's module.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = ""
+    realtime: ClassVar[Realtime | None] = Realtime()
+    background: ClassVar[Background | None] = Background()
+
+    def setup(self) -> None:
+        """Load what every run needs; called once per replica or worker, before it takes work."""
+
+    async def run(self, ctx: Context, input: In, /) -> Out:
+        """One run from the top; after a crash it starts again, and its recorded steps return at once."""
+        raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+
+def input_type(agent: type[Agent[Any, Any]]) -> Any:
+    """The `In` of `Agent[In, Out]`. Raises TypeError where the class does not say."""
+    return _parameters(agent)[0]
+
+
+def output_type(agent: type[Agent[Any, Any]]) -> Any:
+    """The `Out` of `Agent[In, Out]`. Raises TypeError where the class does not say."""
+    return _parameters(agent)[1]
+
+
+def version_of(agent: type[Agent[Any, Any]]) -> str:
+    """The declared version, else a digest of the module that holds the agent."""
+    if agent.version:
+        return agent.version
+    try:
+        source = inspect.getsource(sys.modules[agent.__module__])
+    except (OSError, TypeError, KeyError):
+        source = agent.__qualname__
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def read_input(agent: type[Agent[Any, Any]], body: str | bytes) -> Any:
+    """The input that this JSON holds; unknown fields are refused. Raises InvalidInput with every problem."""
+    try:
+        return values.adapter(input_type(agent)).validate_json(body, extra="forbid")
+    except ValidationError as error:
+        raise InvalidInput(f"this is not an input of agent {agent.name!r}", problems(error)) from None
+
+
+def write_output(agent: type[Agent[Any, Any]], output: Any) -> str:
+    """The output as JSON text. Raises InvalidOutput where it is not of the declared type."""
+    kind = output_type(agent)
+    try:
+        text = values.encode(kind, output)
+        values.decode(kind, text)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        detail = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)
+        raise InvalidOutput(
+            f"agent {agent.name!r} returned {type(output).__name__}, which is not a {_label(kind)}: {detail}"
+        ) from None
+    return text
+
+
+def problems(error: ValidationError) -> tuple[str, ...]:
+    """One line for each thing that does not fit: where, and what is wrong; what was sent is not repeated."""
+    return tuple(
+        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)[:50]
+    )
+
+
+def _parameters(agent: type[Agent[Any, Any]]) -> tuple[Any, ...]:
+    for cls in agent.__mro__:
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Agent:
+                args = get_args(base)
+                if not any(isinstance(arg, TypeVar) for arg in args):
+                    return args
+    raise TypeError(f"{agent.__name__} does not say its types: write class {agent.__name__}(Agent[Input, Output])")
+
+
+def _label(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))

@@ -1,0 +1,79 @@
+"""The one contract between an agent and whoever hosts its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, overload
+
+from .artifacts import Artifact
+from .events import Emit
+
+T = TypeVar("T")
+
+
+class Mode(StrEnum):
+    """The tempo of a run."""
+
+    REALTIME = "realtime"
+    BACKGROUND = "background"
+
+
+class Context(Protocol):
+    """What an agent may ask of its host; the same in both modes."""
+
+    @property
+    def mode(self) -> Mode: ...
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def attempt(self) -> int:
+        """Counts from 1; what a lost node or an ended ledger repeats is the same attempt."""
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def deadline(self) -> datetime:
+        """The moment the caller stops waiting (real time) or this attempt times out (background)."""
+
+    def remaining(self) -> float:
+        """Seconds until `deadline`, never below 0."""
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        key: str | None = None,
+        returns: Any = None,
+        cancellable: bool = True,
+    ) -> T: ...
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        *args: Any,
+        key: str | None = None,
+        returns: Any = None,
+        cancellable: bool = True,
+    ) -> T: ...
+
+    @property
+    def step_key(self) -> str:
+        """An idempotency key of the step in progress, the same whenever and wherever that step runs."""
+
+    async def emit(self, event: Emit) -> None:
+        """Tell the listeners; in the background the event is recorded too, once, in the order it was sent."""
+
+    async def artifact(
+        self, data: bytes | Path, *, name: str = "", media_type: str = "application/octet-stream"
+    ) -> Artifact:
+        """Keep bytes outside of the journal; the returned reference is small, and `read()` gives them back."""

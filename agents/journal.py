@@ -1,0 +1,98 @@
+"""The steps that a run has recorded, and where in them it stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .errors import StepError, StepMismatch
+
+KEY_LIMIT = 255  # bytes of a step's name, and of its key
+
+
+@dataclass(frozen=True, slots=True)
+class StepId:
+    """A step is its name and its key: the author's (`:key`), else its number among the steps of that name (`#n`)."""
+
+    name: str
+    key: str
+
+    def __str__(self) -> str:
+        return self.name + self.key
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A step that ended well: the digest of its arguments and its value, as JSON text."""
+
+    id: StepId
+    digest: str
+    value: str
+
+
+class Journal:
+    """Recorded steps by id. Each run walks it with a `Cursor` of its own."""
+
+    def __init__(self, records: Iterable[StepRecord] = ()) -> None:
+        self._records = {record.id: record for record in records}
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        return iter(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: StepRecord) -> None:
+        """Keep a step; the first record of an id stays."""
+        self._records.setdefault(record.id, record)
+
+    def find(self, step: StepId, digest: str) -> StepRecord | None:
+        """The record of this step, None if there is none. Raises StepMismatch if its arguments were others."""
+        record = self._records.get(step)
+        if record is not None and record.digest != digest:
+            raise StepMismatch(
+                str(step),
+                "was recorded with other arguments; the code or its inputs changed under a run in progress. "
+                "Give the step a new name where its meaning changed, or start the task anew.",
+            )
+        return record
+
+
+class Cursor:
+    """Numbers the steps of one run in the order they are reached."""
+
+    def __init__(self) -> None:
+        self._reached: Counter[str] = Counter()
+        self._open: set[StepId | str] = set()
+
+    @contextmanager
+    def enter(self, name: str, key: str | None) -> Iterator[StepId]:
+        """The id of the step that begins here.
+
+        Raises StepError for an unusable name or key, and for steps of one name in parallel without keys: their
+        numbers would depend on luck, and a replay could hand one the other's value.
+        """
+        step = self._identify(name, key)
+        place: StepId | str = step if key is not None else name
+        if place in self._open:
+            raise StepError(str(step), "already runs in parallel; steps of one name in parallel need a key= each")
+        self._open.add(place)
+        try:
+            yield step
+        finally:
+            self._open.discard(place)
+
+    def _identify(self, name: str, key: str | None) -> StepId:
+        for what, text in (("name", name), ("key", key)):
+            if text is None:
+                continue
+            if not isinstance(text, str) or not text or len(text.encode("utf-8", "replace")) > KEY_LIMIT:
+                raise StepError(str(name)[:60], f"its {what} must be text of 1 to {KEY_LIMIT} bytes")
+            if "\0" in text or not text.isprintable():
+                raise StepError(ascii(name)[:60], f"its {what} holds characters that cannot be stored")
+        if key is not None:
+            return StepId(name, f":{key}")
+        self._reached[name] += 1
+        return StepId(name, f"#{self._reached[name] - 1}")

@@ -1,0 +1,77 @@
+"""What an author declares about an agent's two tempos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one replica or worker takes of a node: logical CPUs, GPUs, and bytes of memory (0: not counted)."""
+
+    cpus: float = 0
+    gpus: float = 0
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        _require(min(self.cpus, self.gpus, self.memory) >= 0, "resources cannot be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Wait before attempt n+1: `base` * 2**(n-1) seconds, at most `cap`, plus up to `jitter` of itself by chance."""
+
+    base: float = 1.0
+    cap: float = 300.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.base <= self.cap, "retry: base must be between 0 and cap")
+        _require(0 <= self.jitter <= 1, "retry: jitter must be between 0 and 1")
+
+    def delay(self, attempt: int, roll: float) -> float:
+        """Seconds to wait after `attempt` failed; `roll` is a chance in [0, 1)."""
+        return float(min(self.cap, self.base * 2 ** min(attempt - 1, 60)) * (1 + self.jitter * roll))
+
+
+@dataclass(frozen=True, slots=True)
+class Realtime:
+    """How an agent answers while its caller waits.
+
+    `deadline`: seconds until the caller gets an answer or a 504. One Serve application with `min_replicas` to
+    `max_replicas` replicas, each of which takes `resources`.
+    """
+
+    deadline: float = 30.0
+    min_replicas: int = 1
+    max_replicas: int = 1
+    resources: Resources = field(default_factory=Resources)
+
+    def __post_init__(self) -> None:
+        _require(self.deadline > 0, "realtime: deadline must be positive")
+        _require(1 <= self.min_replicas <= self.max_replicas, "realtime: 1 <= min_replicas <= max_replicas")
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """How an agent runs as a durable task.
+
+    One worker takes `resources` and runs up to `slots` tasks of this agent at once; a task is tried at most
+    `max_attempts` times, each for at most `timeout` seconds, with waits between them by `retry`.
+    """
+
+    resources: Resources = field(default_factory=lambda: Resources(cpus=1))
+    slots: int = 8
+    max_attempts: int = 3
+    timeout: float = 3600.0
+    retry: Retry = field(default_factory=Retry)
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.slots <= 1024, "background: slots must be between 1 and 1024")
+        _require(1 <= self.max_attempts <= 100, "background: max_attempts must be between 1 and 100")
+        _require(self.timeout > 0, "background: timeout must be positive")

@@ -1,0 +1,202 @@
+"""A run's context: steps are looked up, run and recorded here, whoever records them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from . import values
+from .artifacts import Artifact, ArtifactStore, keep
+from .context import Mode
+from .errors import RubatoError, StepError
+from .events import Emit, Emitted
+from .ids import derived_id
+from .journal import Cursor, Journal, StepId, StepRecord
+
+_step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Who and where a run is; `timeout` is in seconds from now, `emitted` what earlier attempts sent outside steps."""
+
+    mode: Mode
+    task_id: str
+    timeout: float
+    attempt: int = 1
+    tenant: str = ""
+    emitted: int = 0
+
+
+class Recorder(Protocol):
+    """Where a host keeps what its run has reached."""
+
+    async def may_start(self) -> None:
+        """Returns when a step may begin; a host that lost the run never lets it."""
+
+    async def record(self, step: StepRecord) -> None:
+        """Returns when the step is recorded as firmly as this host promises."""
+
+    async def emit(self, event: Emitted) -> None:
+        """Takes the event; its order among events and steps is kept."""
+
+
+class RunContext:
+    """The Context of one run, over a journal of what is recorded and a recorder for what comes."""
+
+    def __init__(self, facts: RunFacts, journal: Journal, recorder: Recorder, artifacts: ArtifactStore) -> None:
+        self._facts = facts
+        self._journal = journal
+        self._recorder = recorder
+        self._artifacts = artifacts
+        self._cursor = Cursor()
+        self._emits: Counter[StepId | None] = Counter()
+        self._ends = time.monotonic() + facts.timeout
+        self._started_at = datetime.now(UTC)
+
+    @property
+    def mode(self) -> Mode:
+        return self._facts.mode
+
+    @property
+    def task_id(self) -> str:
+        return self._facts.task_id
+
+    @property
+    def attempt(self) -> int:
+        return self._facts.attempt
+
+    @property
+    def tenant(self) -> str:
+        return self._facts.tenant
+
+    @property
+    def deadline(self) -> datetime:
+        return self._started_at + timedelta(seconds=self._facts.timeout)
+
+    def remaining(self) -> float:
+        return max(0.0, self._ends - time.monotonic())
+
+    @property
+    def step_key(self) -> str:
+        step = _step.get()
+        if step is None:
+            raise RubatoError("step_key is asked for outside of a step")
+        return derived_id(self._facts.tenant, self._facts.task_id, step.name, step.key)
+
+    async def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        key: str | None = None,
+        returns: Any = None,
+        cancellable: bool = True,
+    ) -> Any:
+        """The recorded value of this step, or what `fn(*args)` gives now, once that is recorded."""
+        with self._cursor.enter(name, key) as step:
+            try:
+                digest = values.digest(args)
+            except ValueError as error:
+                raise StepError(str(step), str(error)) from None
+            kind = values.return_type(fn, returns)
+            recorded = self._journal.find(step, digest)
+            if recorded is not None:
+                return _read(step, kind, recorded.value)
+            await self._recorder.may_start()
+            return await self._perform(step, digest, kind, fn, args, cancellable)
+
+    async def _perform(
+        self, step: StepId, digest: str, kind: Any, fn: Callable[..., Any], args: tuple[Any, ...], cancellable: bool
+    ) -> Any:
+        work = asyncio.ensure_future(_call(step, fn, args))
+        cancelled = await _wait(work, may_cancel=cancellable and inspect.iscoroutinefunction(fn))
+        text = _write(step, kind, work.result())
+        value = _read(step, kind, text)
+        record = StepRecord(step, digest, text)
+        await self._recorder.record(record)
+        self._journal.add(record)
+        if cancelled:
+            raise asyncio.CancelledError
+        return value
+
+    async def emit(self, event: Emit) -> None:
+        """Tell the listeners, unless an earlier attempt already did."""
+        step = _step.get()
+        number = self._emits[step]
+        self._emits[step] += 1
+        if step is None and number < self._facts.emitted:
+            return
+        data = values.encode(type(event), event)
+        await self._recorder.emit(Emitted(event.type, str(step or ""), time.time(), data))
+
+    async def artifact(
+        self, data: bytes | Path, *, name: str = "", media_type: str = "application/octet-stream"
+    ) -> Artifact:
+        """Keep the bytes and return the reference to them."""
+
+        def write() -> Artifact:
+            content = data.read_bytes() if isinstance(data, Path) else data
+            return keep(self._artifacts, content, name=name, media_type=media_type)
+
+        return await asyncio.to_thread(write)
+
+
+async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Run an async function here and any other in a thread, both knowing which step they are."""
+    _step.set(step)
+    if inspect.iscoroutinefunction(fn):
+        return await fn(*args)
+    loop = asyncio.get_running_loop()
+    value = await loop.run_in_executor(None, copy_context().run, _guarded, fn, args)
+    return await value if inspect.isawaitable(value) else value
+
+
+def _guarded(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    try:
+        return fn(*args)
+    except StopIteration as error:  # a Future cannot carry it, and the step would hang for ever
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+async def _wait(work: asyncio.Future[Any], *, may_cancel: bool) -> bool:
+    """Wait for the work and say whether a cancel came meanwhile; a second cancel is not waited for."""
+    try:
+        await (work if may_cancel else asyncio.shield(work))
+    except asyncio.CancelledError:
+        if may_cancel or work.cancelled():
+            raise
+        await asyncio.shield(asyncio.wait([work]))
+        if work.exception() is not None:
+            raise
+        return True
+    return False
+
+
+def _write(step: StepId, kind: Any, value: Any) -> str:
+    try:
+        return values.encode(kind, value)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StepError(str(step), f"its value ({type(value).__name__}) has no JSON form: {error}") from None
+
+
+def _read(step: StepId, kind: Any, text: str) -> Any:
+    try:
+        return values.decode(kind, text)
+    except ValidationError as error:
+        raise StepError(str(step), f"its value does not fit its type {kind}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
