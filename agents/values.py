@@ -28,8 +28,9 @@ def return_type(fn: Callable[..., Any], returns: Any = None) -> Any:
         fn = fn.func
     if inspect.isclass(fn):
         return fn
-    target = getattr(fn, "__func__", fn if inspect.isroutine(fn) else type(fn).__call__)
-    if "return" not in getattr(target, "__annotations__", {}):
+    target: Any = fn if inspect.isroutine(fn) else type(fn).__call__
+    target = getattr(target, "__func__", target)
+    if "return" not in (getattr(target, "__annotations__", None) or {}):
         return Any
     if target not in _returns:
         _returns[target] = _resolved(target)

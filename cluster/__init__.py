@@ -1,0 +1,1 @@
+"""Durable tasks, and the pool of workers that runs them."""
