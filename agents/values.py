@@ -46,7 +46,7 @@ def _resolved(fn: Callable[..., Any]) -> Any:
         kind = get_type_hints(fn, include_extras=True)["return"]
     except (NameError, TypeError):
         return Any  # a name that only the type checker sees: the value is plain JSON
-    return Any if isinstance(kind, TypeVar) or getattr(kind, "__parameters__", ()) else kind
+    return Any if isinstance(kind, TypeVar) or bool(getattr(kind, "__parameters__", None)) else kind
 
 
 def encode(kind: Any, value: Any) -> str:

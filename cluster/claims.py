@@ -1,0 +1,113 @@
+"""What the ledger and its workers say to each other: claims go down, reports come up."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from agents.events import Emitted
+from agents.journal import StepRecord
+
+from .task import Task
+
+LEASE = 15.0  # seconds a claim holds after the worker sent a heartbeat that lists it
+MARGIN = 3.0  # seconds before the end of its lease in which a worker starts no step
+BEAT = 3.0  # seconds between heartbeats
+
+
+class Claim(NamedTuple):
+    """One worker's right to run one attempt, until a newer fence."""
+
+    task: Task  # `attempts` counts this one, `fence` is this claim's number
+    journal: tuple[StepRecord, ...] = ()  # what earlier claims recorded
+    emitted: int = 0  # how many events earlier claims emitted outside of steps
+
+
+class Ending(StrEnum):
+    """How a worker is done with a claim."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"  # for good
+    RETRY = "retry"  # again at `retry_at`, if attempts are left
+    CANCELED = "canceled"
+    RELEASED = "released"  # given back unharmed: nothing is counted
+
+
+class Verdict(NamedTuple):
+    """The end of one claim; `output` and `error` are JSON text."""
+
+    ending: Ending
+    output: str | None = None
+    error: str | None = None
+    retry_at: float = 0.0
+
+
+class StepDone(NamedTuple):
+    """A step to record."""
+
+    record: StepRecord
+    at: float
+
+
+class Report(NamedTuple):
+    """News of one claim, in the order it happened. `number` counts the claim's reports from 1: a report that comes
+    twice is applied once, and answered alike."""
+
+    tenant: str
+    task_id: str
+    fence: int
+    number: int
+    entries: tuple[StepDone | Emitted, ...] = ()
+    verdict: Verdict | None = None
+
+
+class Hello(NamedTuple):
+    """Who pulls: `id` is one process's, never used again; `slots` is how many tasks of each agent it runs at once."""
+
+    id: str
+    kind: str
+    slots: dict[str, int]
+
+
+class Orders(NamedTuple):
+    """What a worker is to do next."""
+
+    claims: tuple[Claim, ...] = ()
+    cancels: tuple[tuple[str, str, int], ...] = ()  # (tenant, task id, fence) of runs to cancel
+    stop: bool = False  # finish what is held, then end: the ledger does not know this worker any more
+
+
+class Answer(NamedTuple):
+    """What became of a batch of reports; `lost` lists those whose claim is not the newest: they changed nothing."""
+
+    lost: tuple[tuple[str, str, int], ...]
+    orders: Orders
+
+
+class WorkerLink(Protocol):
+    """The ledger as a worker sees it. Each method may raise Unavailable; the same call may then be made again.
+
+    `call` numbers this worker's calls to `pull` and `report` from 1, over both: the ledger tags what it hands over
+    with it, and so knows from a heartbeat which claims never arrived.
+    """
+
+    async def pull(self, worker: Hello, call: int) -> Orders:
+        """Waits, up to some seconds, until there is something to do. A newer pull answers an older one, empty."""
+
+    async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
+        """Returns once the reports are durable; may carry new claims, as `pull` does."""
+
+    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[tuple[str, str, int], ...]) -> Beat:
+        """Renews the leases of the claims held; blocking, for the heartbeat's own thread.
+
+        `latest` is the newest call this worker made when it listed `held`, `open` those calls not yet answered: a
+        claim of this worker that is neither held nor handed over by an open or newer call never arrived, and goes
+        back to the queue free of charge.
+        """
+
+
+class Beat(NamedTuple):
+    """The answer to a heartbeat: the claims of the list that are not this worker's any more, and runs to cancel."""
+
+    lost: tuple[tuple[str, str, int], ...]
+    cancels: tuple[tuple[str, str, int], ...] = ()
