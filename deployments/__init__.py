@@ -1,0 +1,1 @@
+"""What is served: replicas, the gateway, and the command line that starts them."""

@@ -1,0 +1,176 @@
+"""What the operator decides: one frozen record, read once from rubato.toml with RUBATO_* and flags over it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from agents import RubatoError
+from agents.agent import NAME
+
+# Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway.
+RESERVED = frozenset({"RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL"})
+MIB = 1024 * 1024
+
+Tables = dict[str, Any]
+
+
+class SettingsProblem(RubatoError):
+    """The settings do not hold; `problems` lists everything that is wrong, one line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AgentTable(_Table):
+    """One agent to serve, as `module:Class`."""
+
+    agent: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+class StoreTable(_Table):
+    """Where the ledger keeps its tasks: the path of a SQLite file; '' is `ledger.db` in the state folder."""
+
+    url: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_path(cls, url: str) -> str:
+        if "://" in url:
+            raise ValueError(f"{url.partition(':')[0]} is not a store yet; give the path of a SQLite file")
+        return url
+
+
+class ArtifactsTable(_Table):
+    """Where artifacts are kept: a folder, or a URL that fsspec knows; '' is `artifacts` in the state folder."""
+
+    url: str = ""
+
+
+class PoolTable(_Table):
+    """The workers that run background tasks."""
+
+    workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=1024)
+
+
+class ServeTable(_Table):
+    """The HTTP door, and what it lets in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    dashboard: bool = False  # Ray's own; it costs memory and some seconds of the start
+
+
+class Settings(_Table):
+    """All that may be set. What is not named here is not a setting."""
+
+    agents: dict[str, AgentTable] = Field(default_factory=dict)
+    store: StoreTable = StoreTable()
+    artifacts: ArtifactsTable = ArtifactsTable()
+    pool: PoolTable = Field(default_factory=PoolTable)
+    serve: ServeTable = ServeTable()
+
+    @field_validator("agents")
+    @classmethod
+    def _are_names(cls, agents: dict[str, AgentTable]) -> dict[str, AgentTable]:
+        for name in agents:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a name of an agent: it must match {NAME.pattern}")
+        return agents
+
+
+def load(path: Path, env: Mapping[str, str], flags: Tables) -> Settings:
+    """The settings of the file at `path`, with RUBATO_* of `env` over it and `flags` over both.
+
+    Relative paths in the file start at its folder, those of `env` and `flags` where the command was given.
+    Raises SettingsProblem with every problem at once.
+    """
+    layers = {
+        path.name: _anchored(_read(path), path.absolute().parent),
+        "environment": _anchored(_from_environment(env), Path.cwd()),
+        "flag": _anchored(flags, Path.cwd()),
+    }
+    try:
+        return Settings.model_validate(_merged(layers.values()))
+    except ValidationError as error:
+        raise SettingsProblem(_sentence(problem, layers) for problem in error.errors()) from None
+
+
+def _read(path: Path) -> Tables:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsProblem([f"{path}: {error.strerror}"]) from None
+    except ValueError as error:
+        raise SettingsProblem([f"{path} is not TOML: {error}"]) from None
+
+
+def _from_environment(env: Mapping[str, str]) -> Tables:
+    """RUBATO_SERVE_PORT=8001 as {"serve": {"port": "8001"}}; what fits no table is kept, and refused with the rest."""
+    tables: Tables = {}
+    for name, value in env.items():
+        if name.startswith("RUBATO_") and name not in RESERVED:
+            table, _, key = name.removeprefix("RUBATO_").lower().partition("_")
+            tables.setdefault(table, {})[key] = value
+    return tables
+
+
+def _anchored(tables: Tables, folder: Path) -> Tables:
+    """The same with the relative paths of [store] and [artifacts] made absolute."""
+    made = dict(tables)
+    for table in ("store", "artifacts"):
+        keys = tables.get(table)
+        url = keys.get("url") if isinstance(keys, dict) else None
+        if isinstance(url, str) and url and "://" not in url:
+            made[table] = {**tables[table], "url": str(folder / Path(url).expanduser())}
+    return made
+
+
+def _merged(layers: Iterable[Tables]) -> Tables:
+    """Later layers over earlier ones, key by key."""
+    merged: Tables = {}
+    for layer in layers:
+        for table, keys in layer.items():
+            under = merged.get(table)
+            merged[table] = {**under, **keys} if isinstance(under, dict) and isinstance(keys, dict) else keys
+    return merged
+
+
+def _sentence(problem: Any, layers: dict[str, Tables]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place)
+    origin = next((origin for origin in reversed(list(layers)) if _holds(layers[origin], place)), "")
+    if origin == "environment":
+        name = "_".join(["RUBATO", *place]).upper()
+    where = f"{name} ({origin})" if origin and origin != "environment" else name
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    near = difflib.get_close_matches(".".join(place), [*_names(Settings)], n=1, cutoff=0.5)
+    return f"{where}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _holds(layer: Any, place: list[str]) -> bool:
+    for part in place:
+        if not (isinstance(layer, dict) and part in layer):
+            return False
+        layer = layer[part]
+    return True
+
+
+def _names(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield above + name
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _names(kind, f"{above}{name}.")

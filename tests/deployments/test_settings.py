@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.settings import Settings, SettingsProblem, load
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "rubato.toml"
+    path.write_text(text)
+    return path
+
+
+def problems(path: Path, env: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsProblem) as caught:
+        load(path, env, {})
+    return sorted(caught.value.problems)
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, ""), {}, {})
+
+    assert settings == Settings()
+    assert (settings.serve.host, settings.serve.port) == ("127.0.0.1", 8000)
+
+
+def test_the_environment_is_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
+    path = write(tmp_path, "[serve]\nport = 1001\nhost = '127.0.0.2'\n[pool]\nworkers = 3\n")
+    env = {"RUBATO_SERVE_PORT": "1002", "RUBATO_POOL_WORKERS": "4", "PATH": "/bin"}
+
+    settings = load(path, env, {"serve": {"port": 1003}})
+
+    assert (settings.serve.port, settings.serve.host, settings.pool.workers) == (1003, "127.0.0.2", 4)
+
+
+def test_every_problem_is_listed_at_once_with_where_it_stands(tmp_path: Path) -> None:
+    path = write(tmp_path, "[serve]\nport = 70000\nprot = 1\n[pool]\nworkers = 'many'\n[agents.x]\nagent = 'nocolon'\n")
+
+    found = problems(path, {"RUBATO_SERVE_DASHBORD": "1"})
+
+    assert len(found) == 5
+    assert any("RUBATO_SERVE_DASHBORD" in line and "serve.dashboard" in line for line in found)
+    assert any(line.startswith("serve.prot (rubato.toml)") and "serve.port?" in line for line in found)
+    assert any(line.startswith("serve.port (rubato.toml)") and "65535" in line for line in found)
+    assert any(line.startswith("pool.workers (rubato.toml)") for line in found)
+    assert any(line.startswith("agents.x.agent (rubato.toml)") for line in found)
+
+
+def test_an_unknown_table_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    assert problems(write(tmp_path, "[stor]\nurl = 'x'\n"), {}) == [
+        "stor (rubato.toml): there is no such setting; did you mean store?"
+    ]
+
+
+def test_a_name_that_no_agent_may_have_is_refused(tmp_path: Path) -> None:
+    assert "'Loud'" in problems(write(tmp_path, "[agents.Loud]\nagent = 'm:C'\n"), {})[0]
+
+
+def test_a_store_that_is_no_file_is_refused_and_named(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, ""), {"RUBATO_STORE_URL": "postgresql://db/rubato"})
+
+    assert found == ["RUBATO_STORE_URL: postgresql is not a store yet; give the path of a SQLite file"]
+
+
+def test_a_relative_path_in_the_file_starts_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = write(tmp_path, "[store]\nurl = 'tasks.db'\n[artifacts]\nurl = 's3://bucket/x'\n")
+
+    settings = load(path, {}, {})
+
+    assert settings.store.url == str(tmp_path / "tasks.db")
+    assert settings.artifacts.url == "s3://bucket/x"
+    assert load(path, {}, {"store": {"url": "t.db"}}).store.url == str(tmp_path / "elsewhere" / "t.db")
+
+
+@pytest.mark.parametrize("text", ["serve = [", "[serve]\nport = 1\nport = 2\n"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: str) -> None:
+    assert "is not TOML" in problems(write(tmp_path, text), {})[0]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "none.toml") in problems(tmp_path / "none.toml", {})[0]
+
+
+def test_our_own_file_holds() -> None:
+    load(Path(__file__).parents[2] / "rubato.toml", {}, {})
