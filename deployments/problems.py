@@ -126,9 +126,14 @@ def _internal(error: BaseException) -> Problem:
 
 
 def _down(error: BaseException) -> Problem:
-    """The message of these is for the operator: it may name folders and owners."""
+    """Like that of `Unavailable` their message is for the operator: it may name folders and owners."""
     log.error("the ledger is down: %s", error)
     return unavailable("The ledger is down, and its operator must look after it; nothing was changed.", 10)
+
+
+def _unanswered(error: Unavailable) -> Problem:
+    log.warning("the ledger did not answer: %s", error)
+    return unavailable("The ledger cannot answer now. The same request may succeed later.", error.retry_after)
 
 
 def _not_loadable(error: NotLoadable) -> Problem:
@@ -147,7 +152,7 @@ _TABLE: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (ArtifactMissing, _missing),
     (Conflict, lambda error: conflict(str(error))),
     (Overloaded, lambda error: overloaded(str(error), error.retry_after)),
-    (Unavailable, lambda error: unavailable(str(error), error.retry_after)),
+    (Unavailable, _unanswered),
     (Fenced, _down),
     (StoreProblem, _down),
     (NotLoadable, _not_loadable),
