@@ -31,6 +31,9 @@ class LedgerClient(Protocol):
     async def submit(self, submission: Submission) -> Submitted:
         """Returns once the tasks are durable. Raises Conflict for a known key with another body, Overloaded."""
 
+    async def submit_and_wait(self, submission: Submission, wait: float) -> tuple[Submitted, Task | None]:
+        """Submit one task, and follow it for so many seconds: one trip where a caller waits for the answer."""
+
     async def task(self, tenant: str, id: str, wait: float = 0) -> Task | None:
         """The task, None if this tenant has none of that id; with `wait`, as soon as it ended or so many seconds
         are over."""

@@ -53,7 +53,8 @@ def system_clock() -> Clock:
 class Ledger:
     """Group commit over a Book and a Store. `run()` drives it; every other method may be called meanwhile."""
 
-    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock | None = None, *, fresh: bool = False) -> None:
+        """`fresh`: a new generation begins, so whoever held a claim is gone."""
         self._store = store
         self._clock = clock or system_clock()
         self._book = Book(store, self._clock)
@@ -70,6 +71,8 @@ class Ledger:
         self._expire_at = 0.0
         self._fenced: Fenced | None = None
         self.ticks = 0
+        if fresh:
+            self._book.release_all()
 
     # what the gateway asks
 
@@ -113,6 +116,10 @@ class Ledger:
         if self._store.task(submission.tenant, submission.tasks[0].id) is not None:
             return Submitted(tuple(task.id for task in submission.tasks), submission.batch_id, replayed=True)
         return None
+
+    async def submit_many(self, submissions: tuple[Submission, ...]) -> list[Submitted | Exception]:
+        """Each as `submit` does it, in one call; a refusal stands in the place of its submission."""
+        return await asyncio.gather(*map(self.submit, submissions), return_exceptions=True)  # type: ignore[return-value]
 
     async def submit_and_wait(self, submission: Submission, wait: float) -> tuple[Submitted, Task | None]:
         """Accept one task and follow it for so long: one call where a caller waits for the answer."""
@@ -222,6 +229,10 @@ class Ledger:
         self._first_call.pop(worker, None)
         self._answer_pull(worker, stop=True)
         await self._move(lambda book: book.worker_lost(worker, fault=fault))
+
+    async def holders(self) -> list[str]:
+        """The workers that hold claims."""
+        return list({holding.worker for holding in self._book.running.values()})
 
     # the tick
 

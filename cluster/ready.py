@@ -109,7 +109,10 @@ class Ready:
 
     def window(self, agent: str) -> Window:
         """The agent's window; one it never had knows nothing yet."""
-        return self._windows.setdefault(agent, Window())
+        found = self._windows.get(agent)
+        if found is None:
+            found = self._windows[agent] = Window()
+        return found
 
     def add(self, task: Task, now: float) -> None:
         """A task that became queued: in the window if it is due, else an alarm for when it will be."""

@@ -1,0 +1,164 @@
+"""Keeps as many workers of each kind as are wanted: starts them, adopts them, replaces those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from agents import Resources
+from agents.catalog import Entry
+
+log = logging.getLogger("rubato.pool")
+
+RESTART_PAUSE = 1.0  # seconds before a worker that could not start is tried again; doubles up to RESTART_CAP
+RESTART_CAP = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of worker: a resource shape, and the agents that take it."""
+
+    name: str
+    references: tuple[str, ...]
+    slots: dict[str, int]
+    resources: Resources
+    count: int
+
+
+class Death(NamedTuple):
+    """How a worker ended: `fault` if its process died while its node lives, which some task may have caused."""
+
+    fault: bool
+    detail: str
+
+
+class StartFailed(Exception):
+    """A worker did not come up; the text says why."""
+
+
+class Fleet(Protocol):
+    """What the pool needs of Ray."""
+
+    def alive(self) -> list[tuple[str, str]]:
+        """(id, kind) of the workers that are there already."""
+
+    async def start(self, kind: Kind) -> str:
+        """A new worker's id, once it takes work. Raises StartFailed."""
+
+    async def watch(self, id: str) -> Death:
+        """Returns when the worker's process is gone."""
+
+    async def stop(self, id: str) -> None:
+        """End a worker: what it holds goes back to the queue."""
+
+
+class Losses(Protocol):
+    """What the pool tells the ledger."""
+
+    async def worker_lost(self, worker: str, *, fault: bool) -> None: ...
+
+    async def holders(self) -> list[str]: ...
+
+
+def kinds(entries: Iterable[Entry], workers: int, cpus: float) -> list[Kind]:
+    """The kinds that these agents need: one for each resource shape, `workers` of each.
+
+    Where all of them ask for more CPUs than there are, each kind gets its share of the cluster, but at least one.
+    """
+    shapes: dict[Resources, list[Entry]] = {}
+    for entry in entries:
+        if entry.agent.background is not None:
+            shapes.setdefault(entry.agent.background.resources, []).append(entry)
+    asked = sum(shape.cpus for shape in shapes) * workers
+    fits = workers if asked <= cpus else max(1, math.floor(workers * cpus / asked))
+    return [
+        Kind(
+            _name(shape),
+            tuple(entry.reference for entry in found),
+            {entry.name: entry.agent.background.slots for entry in found if entry.agent.background},
+            shape,
+            fits,
+        )
+        for shape, found in shapes.items()
+    ]
+
+
+def _name(shape: Resources) -> str:
+    parts = [f"{label}{value:g}" for label, value in (("cpu", shape.cpus), ("gpu", shape.gpus)) if value]
+    parts += [f"mem{shape.memory // 2**20}m"] if shape.memory else []
+    return "-".join(parts) or "light"
+
+
+class Pool:
+    """One keeper for each worker that is wanted; `run()` lasts until it is cancelled."""
+
+    def __init__(self, kinds: Sequence[Kind], fleet: Fleet, ledger: Losses) -> None:
+        self._kinds = kinds
+        self._fleet = fleet
+        self._ledger = ledger
+        self._ready: dict[str, str] = {}  # worker id to kind
+        self._troubles: dict[str, str] = {}  # kind to why its last worker did not start
+
+    async def run(self) -> None:
+        """Adopt what is there, tell the ledger of what is not any more, and keep the rest coming."""
+        adopted: dict[str, list[str]] = {}
+        for id, name in self._fleet.alive():
+            adopted.setdefault(name, []).append(id)
+        known = {id for ids in adopted.values() for id in ids}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._report_missing(known))
+            for kind in self._kinds:
+                there = adopted.pop(kind.name, [])
+                for place in range(max(kind.count, len(there))):
+                    group.create_task(self._keep(kind, there[place] if place < len(there) else None))
+            for ids in adopted.values():
+                for id in ids:
+                    group.create_task(self._fleet.stop(id))
+
+    def status(self) -> list[dict[str, object]]:
+        """One line for each kind: what is wanted, what is ready, and what went wrong last."""
+        return [
+            {
+                "kind": kind.name,
+                "agents": sorted(kind.slots),
+                "wanted": kind.count,
+                "ready": sum(1 for ready in self._ready.values() if ready == kind.name),
+                "workers": sorted(id for id, ready in self._ready.items() if ready == kind.name),
+                "trouble": self._troubles.get(kind.name),
+            }
+            for kind in self._kinds
+        ]
+
+    async def _report_missing(self, known: set[str]) -> None:
+        """Workers that died while no pool watched: their claims need not wait for their leases."""
+        for worker in set(await self._ledger.holders()) - known:
+            await self._ledger.worker_lost(worker, fault=True)
+
+    async def _keep(self, kind: Kind, id: str | None) -> None:
+        """One place in the pool: there is a worker in it, or one is on its way."""
+        while True:
+            if id is None:
+                id = await self._start(kind)
+            self._ready[id] = kind.name
+            death = await self._fleet.watch(id)
+            del self._ready[id]
+            log.warning("worker %s of kind %s is gone: %s", id, kind.name, death.detail)
+            await self._ledger.worker_lost(id, fault=death.fault)
+            id = None
+
+    async def _start(self, kind: Kind) -> str:
+        pause = RESTART_PAUSE
+        while True:
+            try:
+                id = await self._fleet.start(kind)
+                self._troubles.pop(kind.name, None)
+                return id
+            except StartFailed as error:
+                self._troubles[kind.name] = str(error)
+                log.error("a worker of kind %s did not start, next try in %.0f s: %s", kind.name, pause, error)
+                await asyncio.sleep(pause)
+                pause = min(RESTART_CAP, 2 * pause)
