@@ -1,0 +1,5 @@
+"""`python -m deployments.cli`, which is what ./rubato runs."""
+
+from .app import main
+
+main()

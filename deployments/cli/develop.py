@@ -1,0 +1,85 @@
+"""`test`, `check`, `bench`: what someone who changes Rubato, or doubts it, runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Annotated, NamedTuple
+
+import typer
+
+from deployments.state import ROOT
+
+from .show import complain
+
+FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+class Gate(NamedTuple):
+    """One thing that must hold."""
+
+    name: str
+    command: tuple[str, ...]  # arguments of Python
+
+
+# The slow ones first: two run side by side.
+GATES = (
+    Gate("types", ("-m", "mypy")),
+    Gate("unit tests", ("-m", "pytest", "-m", "not ray and not long")),
+    Gate("imports", ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")),
+    Gate("lint", ("-m", "ruff", "check", "--quiet", ".")),
+    Gate("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
+)
+
+Long = Annotated[bool, typer.Option("--long", help="Instead those that take minutes: kills and load.")]
+
+
+def test(context: typer.Context, long: Long = False) -> None:
+    """Run the tests; further arguments go to pytest."""
+    _end(_python("pytest", "-m", "long" if long else "not long", *context.args))
+
+
+def check() -> None:
+    """The fast gate: format, lint, types, imports, unit tests."""
+    failed = False
+    with ThreadPoolExecutor(2) as lanes:
+        for done in as_completed([lanes.submit(_pass, gate) for gate in GATES]):
+            failed |= not done.result()
+    raise typer.Exit(1 if failed else 0)
+
+
+def bench(context: typer.Context) -> None:
+    """Measure, and print one JSON object; arguments go to the benchmarks."""
+    _end(_python("benchmarks", *context.args))
+
+
+def _pass(gate: Gate) -> bool:
+    began = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-P", *gate.command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    verdict = f"{gate.name}: {'ok' if run.returncode == 0 else 'failed'} ({time.monotonic() - began:.1f} s)"
+    if run.returncode == 0:
+        typer.echo(verdict)
+    else:
+        complain(verdict)
+        typer.echo(run.stdout)
+    return run.returncode == 0
+
+
+def _python(module: str, *arguments: str) -> int:
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}).returncode
+
+
+def _end(code: int) -> None:
+    raise typer.Exit(0 if code == 0 else 1)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(context_settings=FORWARD)(test)
+    app.command()(check)
+    app.command(context_settings=FORWARD)(bench)

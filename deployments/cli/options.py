@@ -1,0 +1,23 @@
+"""Options that more than one command takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.state import ROOT, StateFolder
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Url = Annotated[
+    str, typer.Option("--url", envvar="RUBATO_URL", help="Where Rubato answers; by default what `up` started.")
+]
+State = Annotated[
+    Path, typer.Option("--state", envvar="RUBATO_STATE", help="The state folder.", show_default=".rubato")
+]
+DEFAULT_STATE = ROOT / ".rubato"
+
+
+def state_folder(path: Path) -> StateFolder:
+    return StateFolder(path.expanduser())

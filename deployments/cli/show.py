@@ -1,0 +1,82 @@
+"""What a person reads: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import typer
+
+
+def complain(text: str) -> None:
+    """One thing that went wrong."""
+    typer.secho(text, err=True, fg=typer.colors.RED)
+
+
+def note(text: str) -> None:
+    """Something worth knowing that is not the result."""
+    typer.echo(text, err=True)
+
+
+def show_json(value: Any, *, compact: bool = False) -> None:
+    """The result, on stdout: on one line for programs."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=None if compact else 2))
+
+
+def show_problem(document: dict[str, Any]) -> None:
+    """A problem document (or the error of a task, which has the same fields): title, detail, then each error."""
+    complain(str(document.get("title", "Problem")))
+    where = f" (step {document['step']})" if document.get("step") else ""
+    if document.get("detail"):
+        note(f"{document['detail']}{where}")
+    for line in document.get("errors") or ():
+        note(f"  - {line}")
+
+
+def show_event(event: dict[str, Any]) -> None:
+    """One event of a run, in a line; text as it comes."""
+    data = event.get("data") or {}
+    match event.get("type"):
+        case "text.delta":
+            typer.echo(data.get("text", ""), err=True, nl=False)
+        case "progress":
+            _line("·", " ".join(filter(None, [data.get("message", ""), _brief(data.get("data"))])))
+        case "tool.call":
+            _line("→", f"{data.get('name')}({_brief(data.get('arguments'))})")
+        case "step.completed":
+            _line("✓", str(event.get("step")))
+        case "attempt.started":
+            _line("▸", f"attempt {event.get('attempt')}")
+        case "failed":
+            show_problem(data.get("error") or data)
+        case "output":
+            pass  # the result itself, for stdout
+        case other:
+            _line("·", str(other))
+
+
+def table(columns: list[str], rows: list[list[str]]) -> None:
+    """Columns under their names, on stdout; the last one takes what is left of a terminal's line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
+    width = None if sys.stdout.isatty() else 1000
+    Console(width=width, highlight=False, markup=False).print(shown)
+
+
+def _line(sign: str, text: str) -> None:
+    typer.echo(f"{typer.style(sign, dim=True)} {text}", err=True)
+
+
+def _brief(value: Any) -> str:
+    """A value in at most a hundred characters."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:99] + "…"

@@ -1,0 +1,106 @@
+"""The state folder: what outlives `down`, and the record of what `up` started."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Busy(Exception):
+    """Another `up` or `down` is at work in the same state folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What an `up` started, as `cluster.json` keeps it."""
+
+    cluster: str  # the mark on every process that belongs to it
+    url: str
+    address: str  # of Ray's GCS
+    ours: bool  # whether `up` started Ray, or joined what was there
+    logs: str
+    agents: dict[str, str] = field(default_factory=dict)  # name -> module:Class
+    settings: dict[str, Any] = field(default_factory=dict)
+    since: float = 0.0  # seconds since the epoch
+
+
+class StateFolder:
+    """One folder per Rubato, for its owner's eyes only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def store(self) -> Path:
+        return self.path / "ledger.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    @property
+    def token(self) -> Path:
+        return self.path / "ray-token"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def make(self) -> str:
+        """See that the folder is there, and return the id that stays with it."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self.path / "id"
+        if not file.exists():
+            _write(file, secrets.token_hex(8))
+        return file.read_text().strip()
+
+    def id(self) -> str | None:
+        """The id of a folder that was made before."""
+        file = self.path / "id"
+        return file.read_text().strip() if file.exists() else None
+
+    def running(self) -> Running | None:
+        """What the last `up` wrote, whether or not it still runs."""
+        try:
+            return Running(**json.loads((self.path / "cluster.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def remember(self, running: Running) -> None:
+        _write(self.path / "cluster.json", json.dumps(asdict(running), indent=2) + "\n")
+
+    def forget(self) -> None:
+        (self.path / "cluster.json").unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one `up` or `down` at a time. Raises Busy, which names the other's process."""
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise Busy(f"another rubato is at work in {self.path} (process {file.read().strip()})") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+            file.truncate(0)
+
+
+def _write(file: Path, text: str) -> None:
+    """Written aside and renamed, readable by its owner: nobody ever sees it half."""
+    aside = file.with_suffix(".new")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as out:
+        out.write(text)
+    aside.replace(file)
