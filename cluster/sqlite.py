@@ -42,38 +42,49 @@ class SqliteStore:
         self._lock: TextIO | None = None
         self._commits = ThreadPoolExecutor(1, "commit")
         self._listing = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
 
     def take(self, *, create: bool, wait: float = 10.0) -> Owner:
-        """Become its next owner: a new generation, at tick 0. Only `create` makes a store that is not there."""
+        """Become its next owner: a new generation, at tick 0; then closed, for a ledger to open.
+
+        Only `create` makes a store that is not there.
+        """
         if not create and not self._path.exists():
             raise StoreProblem(f"the store {self._path} is gone; restore it, or choose another state folder")
         self._acquire(wait)
-        self._connect()
-        _migrate(self._db)
-        with self._db:
-            self._db.execute("begin immediate")
-            old = self._read_owner()
-            owner = Owner(old.store_id, old.generation + 1, 0) if old else Owner(new_id(), 1, 0)
-            self._db.execute("delete from owner")
-            self._db.execute("insert into owner values (?,?,?)", owner)
+        try:
+            self._connect()
+            _migrate(self._db)
+            with self._db:
+                self._db.execute("begin immediate")
+                old = self._read_owner()
+                owner = Owner(old.store_id, old.generation + 1, 0) if old else Owner(new_id(), 1, 0)
+                self._db.execute("delete from owner")
+                self._db.execute("insert into owner values (?,?,?)", owner)
+        finally:
+            self.close()
         return owner
 
     def open(self, store_id: str, generation: int) -> Owner:
         if not self._path.exists():
             raise StoreProblem(f"the store {self._path} is gone; restore it, or choose another state folder")
         self._acquire(10.0)
-        self._connect()
-        _migrate(self._db)
-        self._owner = check_resume(self._read_owner(), store_id, generation)
+        try:
+            self._connect()
+            _migrate(self._db)
+            self._owner = check_resume(self._read_owner(), store_id, generation)
+        except BaseException:
+            self.close()
+            raise
         return self._owner
 
     def close(self) -> None:
-        """Safe to call twice."""
+        """Let go of the file and its lock; safe to call twice."""
         self._commits.shutdown()
+        for connection in self._connections:
+            connection.close()
+        self._connections = []
         if self._lock is not None:
-            self._db.close()
-            self._reads.close()
-            self._lists.close()
             self._lock.close()
             self._lock = None
 
@@ -217,9 +228,8 @@ class SqliteStore:
         return Owner(*row) if row else None
 
     def _connect(self) -> None:
-        self._db = _connection(self._path)
-        self._reads = _connection(self._path)
-        self._lists = _connection(self._path)
+        self._connections = [_connection(self._path) for _ in range(3)]
+        self._db, self._reads, self._lists = self._connections
         os.chmod(self._path, 0o600)
 
     def _acquire(self, wait: float) -> None:

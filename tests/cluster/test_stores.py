@@ -1,0 +1,150 @@
+"""Every store keeps the contract."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.ids import new_id
+from cluster.errors import StoreProblem
+from cluster.memory import MemoryStore
+from cluster.schema import VERSION
+from cluster.sqlite import SqliteStore
+from cluster.store import Store
+
+from .making import task
+from .store_contract import StoreContract, new
+
+
+class TestMemoryStore(StoreContract):
+    def taken(self) -> tuple[Store, str, int]:
+        store = MemoryStore()
+        owner = store.take()
+        return store, owner.store_id, owner.generation
+
+    def again(self, store: Store) -> Store:
+        return store
+
+    def retake(self, store: Store) -> tuple[str, int]:
+        assert isinstance(store, MemoryStore)
+        owner = store.take()
+        return owner.store_id, owner.generation
+
+
+class TestSqliteStore(StoreContract):
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "ledger.db"
+
+    def taken(self) -> tuple[Store, str, int]:
+        owner = take(self.path, create=True)
+        return SqliteStore(self.path), owner[0], owner[1]
+
+    def again(self, store: Store) -> Store:
+        """As after a power cut: the files as they are, opened elsewhere."""
+        copy = self.path.with_name(f"copy-{new_id()}.db")
+        for suffix in ("", "-wal"):
+            if Path(f"{self.path}{suffix}").exists():
+                shutil.copy(f"{self.path}{suffix}", f"{copy}{suffix}")
+        opened = SqliteStore(copy)
+        opened._connect()
+        return opened
+
+    def retake(self, store: Store) -> tuple[str, int]:
+        """Another machine that sees the file but not the lock."""
+        with sqlite3.connect(self.path) as db:
+            db.execute("update owner set generation=generation+1, tick=0")
+            return db.execute("select store_id, generation from owner").fetchone()  # type: ignore[no-any-return]
+
+
+def take(path: Path, *, create: bool) -> tuple[str, int]:
+    owner = SqliteStore(path).take(create=create)
+    return owner.store_id, owner.generation
+
+
+def test_a_missing_store_is_an_error_and_never_a_fresh_one(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    with pytest.raises(StoreProblem, match="gone"):
+        take(path, create=False)
+    with pytest.raises(StoreProblem, match="gone"):
+        SqliteStore(path).open("any", 1)
+    assert not path.exists()
+
+
+def test_every_take_is_a_new_generation_of_the_same_store(tmp_path: Path) -> None:
+    first = take(tmp_path / "ledger.db", create=True)
+
+    second = take(tmp_path / "ledger.db", create=False)
+
+    assert second == (first[0], first[1] + 1)
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    store_id, generation = take(tmp_path / "ledger.db", create=True)
+    store = SqliteStore(tmp_path / "ledger.db")
+    store.open(store_id, generation)
+
+    with pytest.raises(StoreProblem, match="another ledger"):
+        SqliteStore(tmp_path / "ledger.db").take(create=False, wait=0.1)
+    store.close()
+
+
+def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    take(tmp_path / "ledger.db", create=True)
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        db.execute(f"pragma user_version={VERSION + 1}")
+
+    with pytest.raises(StoreProblem, match="newer Rubato"):
+        take(tmp_path / "ledger.db", create=False)
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from cluster.ledger import Ledger
+from cluster.sqlite import SqliteStore
+from tests.cluster.making import submission, task
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1])); owner = store.take(create=True)
+    store = SqliteStore(Path(sys.argv[1])); store.open(owner.store_id, owner.generation)
+    ledger = Ledger(store)
+    running = asyncio.create_task(ledger.run())
+    for _ in range(50):
+        await ledger.submit(submission(task()))
+    print("ticks", ledger.ticks, flush=True)
+    running.cancel()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: fdatasync cannot be counted")
+def test_every_acknowledged_tick_was_synced_to_disk(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-e", "trace=fdatasync,fsync", "-o", str(trace), sys.executable, "-c", WRITER]
+
+    done = subprocess.run([*command, str(tmp_path / "ledger.db")], capture_output=True, text=True, check=True)
+
+    ticks = int(done.stdout.split()[1])
+    syncs = sum(1 for line in trace.read_text().splitlines() if "sync(" in line and line.rstrip().endswith("= 0"))
+    assert ticks == 50
+    assert syncs >= ticks, json.dumps({"syncs": syncs, "ticks": ticks})
+
+
+async def test_a_value_the_database_cannot_hold_fails_its_own_commit(tmp_path: Path) -> None:
+    store_id, generation = take(tmp_path / "ledger.db", create=True)
+    store = SqliteStore(tmp_path / "ledger.db")
+    store.open(store_id, generation)
+
+    with pytest.raises(Exception, match="surrogates"):
+        await store.commit(new(task(input="\ud800")))
+    await store.commit(new(task()))
+    store.close()
