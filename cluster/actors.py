@@ -1,0 +1,272 @@
+"""Ray's edge: the ledger, the pool and the workers as detached actors, each a line around a plain class."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from agents.catalog import Catalog
+from agents.ids import new_id
+
+from . import ledger, pool, tasklog, worker
+from .claims import Hello
+from .pool import Death, Kind, StartFailed
+from .remote import LEDGER, NAMESPACE, POOL, Remote, RemoteLedger, RemoteLink
+from .sqlite import SqliteStore
+
+log = logging.getLogger("rubato.actors")
+
+WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
+START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
+ORPHAN_SECONDS = 60.0  # without a ledger for so long, a worker ends itself
+
+
+class LedgerPlan(NamedTuple):
+    """Which store a ledger opens, and as whom."""
+
+    path: str
+    store_id: str
+    generation: int
+
+
+class PoolPlan(NamedTuple):
+    """What a pool keeps running, and where its workers find things."""
+
+    kinds: tuple[Kind, ...]
+    artifacts_url: str
+    log_folder: str
+
+
+class Ledger(ledger.Ledger):
+    """The ledger as an actor: it opens its store, and resumes its own generation after every restart."""
+
+    def __init__(self, plan: LedgerPlan) -> None:
+        store = SqliteStore(Path(plan.path))
+        owner = store.open(plan.store_id, plan.generation)
+        super().__init__(store, fresh=owner.tick == 0)
+        self._running = asyncio.get_running_loop().create_task(self.run())
+
+    async def pid(self) -> int:
+        """The process that holds the store."""
+        return os.getpid()
+
+
+class Worker:
+    """A worker as an actor: agents are set up before it is ready, then it pulls until it is told to stop."""
+
+    def __init__(self, id: str, kind: Kind, plan: PoolPlan) -> None:
+        self._id = id
+        self._log = tasklog.TaskLog(Path(plan.log_folder), id)
+        self._log.__enter__()  # left by the end of the process
+        catalog = Catalog.load(kind.references)
+        agents = {name: catalog[name].agent() for name in catalog}
+        for agent in agents.values():
+            agent.setup()
+        self._worker = worker.Worker(
+            Hello(id, kind.name, kind.slots), agents, RemoteLink(), plan.artifacts_url, die=_die
+        )
+        loop = asyncio.get_running_loop()
+        self._running = loop.create_task(self._worker.run())
+
+    async def ready(self) -> str:
+        """The node this worker runs on; answers once every agent is set up."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    async def pid(self) -> int:
+        """This worker's process."""
+        return os.getpid()
+
+    async def live(self) -> None:
+        """Lasts as long as the worker does."""
+        await self._running
+
+    async def stop(self) -> None:
+        """Take no more, and hand back or finish what is held."""
+        await self._worker.stop()
+
+
+def _die() -> None:
+    """End this process as a crash does: nothing that hangs in it can prevent that."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Pool(pool.Pool):
+    """The pool as an actor; its workers are detached, so they outlive it, and its next life adopts them."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._plan = plan
+        super().__init__(plan.kinds, RayFleet(plan), RemoteLedger())
+        self._running = asyncio.get_running_loop().create_task(self.run())
+
+    async def describe(self) -> list[dict[str, object]]:
+        """The pool's status."""
+        return self.status()
+
+    async def pid(self) -> int:
+        """The pool's process."""
+        return os.getpid()
+
+    async def logs(self, tenant: str, task_id: str) -> list[tasklog.LogLine]:
+        """What a task's code logged, on whichever node it ran."""
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        lines = [
+            _read_log.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                self._plan.log_folder, tenant, task_id
+            )
+            for node in nodes
+        ]
+        found = await asyncio.gather(*lines, return_exceptions=True)
+        return sorted({line for lines in found if not isinstance(lines, BaseException) for line in lines})
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def _read_log(folder: str, tenant: str, task_id: str) -> list[tasklog.LogLine]:
+    return tasklog.read(Path(folder), tenant, task_id)
+
+
+class RayFleet:
+    """Workers as named detached actors."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._plan = plan
+        self._nodes: dict[str, tuple[str, int]] = {}  # worker to where its node's raylet listens
+
+    def alive(self) -> list[tuple[str, str]]:
+        names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
+        parts = [name.split(":") for name in names if name.startswith(f"{WORKER}:")]
+        return [(id, kind) for _, kind, id in parts]
+
+    async def start(self, kind: Kind) -> str:
+        id = new_id()
+        shape = kind.resources
+        actor = ray.remote(Worker).options(
+            name=f"{WORKER}:{kind.name}:{id}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            memory=shape.memory or None,
+            max_concurrency=100,
+        )
+        handle = actor.remote(id, kind, self._plan)
+        try:
+            await self._await_ready(kind, id, handle)
+        except (RayActorError, RayTaskError, TimeoutError) as error:
+            ray.kill(handle)
+            raise StartFailed(_why(error)) from error
+        return id
+
+    async def _await_ready(self, kind: Kind, id: str, handle: Any) -> None:
+        ready = handle.ready.remote()
+        while True:
+            try:
+                node = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(ready.future())), START_SECONDS)
+            except TimeoutError:
+                if _is_pending(handle):  # no node has room: Ray goes on looking, and so do we
+                    log.warning("a worker of kind %s waits for room: %s", kind.name, kind.resources)
+                    continue
+                raise
+            self._nodes[id] = _raylet_of(node)
+            return
+
+    async def watch(self, id: str) -> Death:
+        handle = self._handle(id)
+        if handle is None:
+            return Death(fault=True, detail="it was gone already")
+        try:
+            if id not in self._nodes:
+                self._nodes[id] = _raylet_of(await handle.ready.remote())
+            await handle.live.remote()
+        except RayActorError as error:
+            fault = await asyncio.to_thread(_answers, self._nodes.pop(id, ("", 0)))
+            return Death(fault, _why(error))
+        except RayTaskError as error:
+            ray.kill(handle)
+            return Death(fault=False, detail=_why(error))
+        ray.kill(handle)
+        return Death(fault=False, detail="it ended as it was asked to")
+
+    async def stop(self, id: str) -> None:
+        handle = self._handle(id)
+        if handle is not None:
+            try:
+                await handle.stop.remote()
+                ray.kill(handle)
+            except RayActorError:
+                return
+
+    def _handle(self, id: str) -> Any:
+        for found, kind in self.alive():
+            if found == id:
+                return ray.get_actor(f"{WORKER}:{kind}:{id}", namespace=NAMESPACE)
+        return None
+
+
+def start_ledger(plan: LedgerPlan, node_id: str) -> None:
+    """Start the ledger on the node that holds its store, and wait until it answers.
+
+    Raises StoreProblem or Fenced where it may not open the store.
+    """
+    _start(ray.remote(Ledger), LEDGER, plan, node_id, max_concurrency=10_000)
+
+
+def start_pool(plan: PoolPlan, node_id: str) -> None:
+    """Start the pool, which starts its workers by itself."""
+    _start(ray.remote(Pool), POOL, plan, node_id, max_concurrency=1_000)
+
+
+def _start(actor: Any, name: str, plan: NamedTuple, node_id: str, max_concurrency: int) -> None:
+    handle = actor.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=0,
+        max_concurrency=max_concurrency,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+    ).remote(plan)
+    ray.get(handle.pid.remote(), timeout=START_SECONDS)
+
+
+def pool_status() -> list[dict[str, object]]:
+    """What the pool says of its workers; blocking."""
+    status: list[dict[str, object]] = Remote(POOL).call_blocking("describe", seconds=10)
+    return status
+
+
+def _is_pending(handle: Any) -> bool:
+    """Whether Ray has not found a place for the actor yet."""
+    state = ray._private.state.actors(handle._actor_id.hex())
+    return bool(state) and state.get("State") in ("DEPENDENCIES_UNREADY", "PENDING_CREATION") and not state.get("Pid")
+
+
+def _raylet_of(node_id: str) -> tuple[str, int]:
+    for node in ray.nodes():
+        if node["NodeID"] == node_id:
+            return node["NodeManagerAddress"], node["NodeManagerPort"]
+    return "", 0
+
+
+def _answers(raylet: tuple[str, int]) -> bool:
+    """Whether a node's raylet still takes connections: Ray itself needs 13 s to notice that it does not."""
+    try:
+        with socket.create_connection(raylet, timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def _why(error: BaseException) -> str:
+    """The last line of what Ray says, which names the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
