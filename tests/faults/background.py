@@ -1,0 +1,115 @@
+"""A real background: ledger, pool and workers on a Ray cluster of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from pydantic import BaseModel
+
+from agents.catalog import Catalog
+from agents.ids import new_id
+from cluster.actors import LedgerPlan, PoolPlan, start_ledger, start_pool
+from cluster.errors import Unavailable
+from cluster.pool import kinds
+from cluster.remote import POOL, Remote, RemoteLedger
+from cluster.sqlite import SqliteStore
+from cluster.task import Filter, Submission, Task
+
+PATIENCE = 60.0
+
+
+@dataclass
+class Background:
+    """What a fault test works with."""
+
+    folder: Path
+    ledger: RemoteLedger
+
+    async def submit(self, agent: str, *inputs: BaseModel, max_attempts: int = 2, timeout: float = 30) -> list[str]:
+        """Accept one task for each input, together; their ids."""
+        now = time.time()
+        tasks = tuple(
+            Task("", new_id(), agent, "v", one.model_dump_json(), 0, "[]", None, max_attempts, timeout, now)
+            for one in inputs
+        )
+        accepted = await self.ledger.submit(Submission("", "/v1/tasks", tasks))
+        return list(accepted.task_ids)
+
+    async def ended(self, ids: list[str]) -> list[Task]:
+        """The tasks, once each of them has ended."""
+        return [await self._ended(id) for id in ids]
+
+    async def _ended(self, id: str) -> Task:
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            with suppress(Unavailable):
+                task = await self.ledger.task("", id, wait=5)
+                assert task is not None, f"accepted task {id} is lost"
+                if task.ended:
+                    return task
+        raise AssertionError(f"task {id} has not ended: {await self.ledger.task('', id)}")
+
+    async def until_ready(self, workers: int) -> list[str]:
+        """The ids of the pool's workers, once there are so many."""
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            with suppress(Unavailable):
+                ready = [id for kind in await Remote(POOL).call("describe") for id in kind["workers"]]
+                if len(ready) >= workers:
+                    return ready
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"the pool has not {workers} workers: {await Remote(POOL).call('describe')}")
+
+    async def kill_worker(self, id: str) -> None:
+        """SIGKILL the process of a worker."""
+        names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
+        name = next(name for name in names if name.endswith(id))
+        os.kill(await ray.get_actor(name, namespace="rubato").pid.remote(), signal.SIGKILL)
+
+    async def kill(self, name: str) -> int:
+        """SIGKILL the process of the ledger or the pool."""
+        pid: int = await Remote(name).call("pid", patience=PATIENCE)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    async def unfinished(self) -> list[Task]:
+        """What is still queued or running."""
+        found = []
+        for state in ("queued", "running"):
+            found += await self.ledger.tasks("", Filter(state=state), None, 1000)
+        return found
+
+
+@contextmanager
+def background(folder: Path, references: list[str], workers: int = 2) -> Iterator[Background]:
+    """Ledger, pool and workers for these agents; the cluster they run on is the caller's."""
+    store = folder / "ledger.db"
+    owner = SqliteStore(store).take(create=True)
+    node = ray.get_runtime_context().get_node_id()
+    start_ledger(LedgerPlan(str(store), owner.store_id, owner.generation), node)
+    found = kinds(Catalog.load(references).values(), workers, cpus=2)
+    start_pool(PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs")), node)
+    yield Background(folder, RemoteLedger())
+
+
+def traced(path: Path) -> list[tuple[str, int]]:
+    """The steps that really ran, as (name of the work, number of the step)."""
+    if not path.exists():
+        return []
+    return [(name, int(number)) for name, number, _ in map(str.split, path.read_text().splitlines())]
+
+
+def error_of(task: Task) -> dict[str, object]:
+    """The task's error."""
+    assert task.error is not None, task
+    found: dict[str, object] = json.loads(task.error)
+    return found
