@@ -1,4 +1,4 @@
-"""Tasks, events and steps as JSON documents; what is stored as JSON text goes in as it is."""
+"""Tasks, their steps and their logs as JSON documents; what is stored as JSON text goes in as it is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from cluster.task import Event, Step, Task
+from cluster.task import Step, Task
+from cluster.tasklog import LogLine
 
 NULL = "null"
+
+_text = json.JSONEncoder().encode
 
 
 def task_json(task: Task) -> str:
@@ -33,14 +36,6 @@ def task_json(task: Task) -> str:
     )
 
 
-def event_json(event: Event) -> str:
-    """`step` is there only for what happened inside one."""
-    parts = {"seq": str(event.seq), "type": _text(event.type), "at": _moment(event.at), "attempt": str(event.attempt)}
-    if event.step is not None:
-        parts["step"] = _text(event.step)
-    return _object(**parts, data=event.data)
-
-
 def step_json(step: Step) -> str:
     return _object(
         name=_text(step.name),
@@ -53,6 +48,16 @@ def step_json(step: Step) -> str:
     )
 
 
+def log_json(line: LogLine) -> str:
+    return _object(
+        at=_moment(line.at),
+        attempt=str(line.attempt),
+        level=_text(line.level),
+        logger=_text(line.logger),
+        message=_text(line.message),
+    )
+
+
 def list_json(items: Iterable[str], next_cursor: str | None = None) -> str:
     """The shape of every list."""
     return f'{{"items":[{",".join(items)}],"next_cursor":{_text(next_cursor) if next_cursor else NULL}}}'
@@ -60,14 +65,11 @@ def list_json(items: Iterable[str], next_cursor: str | None = None) -> str:
 
 def moment(at: float) -> str:
     """Seconds since the epoch as RFC 3339, in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _object(**parts: str) -> str:
     return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
-
-
-_text = json.JSONEncoder().encode
 
 
 def _moment(at: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from cluster.errors import Conflict, Fenced, StoreProblem, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS = 50  # how many lines `errors` holds at most
+LINE = 300  # characters of each
 UNAVAILABLE = "/problems/unavailable"
 
 log = logging.getLogger(__name__)
@@ -90,12 +91,12 @@ def too_large(what: str, limit: int) -> Problem:
     return Problem(413, "That is too large", f"{what} may have at most {limit} bytes.", "/problems/too-large")
 
 
-def invalid_request(detail: str, errors: tuple[str, ...]) -> Problem:
-    return Problem(422, "The request does not fit", detail, "/problems/invalid-request", errors[:ERRORS])
+def invalid_request(detail: str, errors: Sequence[str]) -> Problem:
+    return Problem(422, "The request does not fit", detail, "/problems/invalid-request", _few(errors))
 
 
-def invalid_input(detail: str, errors: tuple[str, ...]) -> Problem:
-    return Problem(422, "The input does not fit the agent", detail, "/problems/invalid-input", errors[:ERRORS])
+def invalid_input(detail: str, errors: Sequence[str]) -> Problem:
+    return Problem(422, "The input does not fit the agent", detail, "/problems/invalid-input", _few(errors))
 
 
 def overloaded(detail: str, retry_after: float) -> Problem:
@@ -114,8 +115,18 @@ def too_late(detail: str) -> Problem:
     return Problem(504, "The answer took too long", detail, "/problems/deadline")
 
 
+def _few(errors: Sequence[str]) -> tuple[str, ...]:
+    """Not all of them, and none at length: a line names fields, and a caller may send any number with any name."""
+    return tuple(line if len(line) <= LINE else f"{line[:LINE]}..." for line in errors[:ERRORS])
+
+
 def _retry(seconds: float) -> tuple[tuple[str, str], ...]:
     return (("Retry-After", str(max(1, math.ceil(seconds)))),)
+
+
+def _sentence(error: BaseException) -> str:
+    text = str(error).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _internal(error: BaseException) -> Problem:
@@ -142,16 +153,16 @@ def _not_loadable(error: NotLoadable) -> Problem:
 
 
 def _missing(error: ArtifactMissing) -> Problem:
-    detail = f"{error}. Upload it with PUT /v1/artifacts, then send its reference again."
+    detail = f"{_sentence(error)} Upload it with PUT /v1/artifacts, then send its reference again."
     return Problem(422, "A referenced artifact cannot be read", detail, "/problems/missing-artifact")
 
 
 # The first that fits; a subclass stands before its base.
 _TABLE: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
-    (InvalidInput, lambda error: invalid_input(f"{error}.", error.problems)),
+    (InvalidInput, lambda error: invalid_input(_sentence(error), error.problems)),
     (ArtifactMissing, _missing),
-    (Conflict, lambda error: conflict(str(error))),
-    (Overloaded, lambda error: overloaded(str(error), error.retry_after)),
+    (Conflict, lambda error: conflict(_sentence(error))),
+    (Overloaded, lambda error: overloaded(_sentence(error), error.retry_after)),
     (Unavailable, _unanswered),
     (Fenced, _down),
     (StoreProblem, _down),

@@ -11,6 +11,7 @@ HEADERS = {
 }
 
 BEAT = b": still here\n\n"
+RETRY = b"retry: 1000\n\n"  # milliseconds after which a client that was cut off comes back
 
 
 def encode(type: str, data: str, seq: int | None = None) -> bytes:

@@ -1,0 +1,46 @@
+"""Answers whose JSON is already text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agents.ids import is_id
+from cluster.task import Task
+
+from ..documents import task_json
+from ..prefer import Preference, applied
+from ..problems import Refused, not_found
+
+Headers = Iterable[tuple[str, str]]
+Found = TypeVar("Found")
+
+
+def json_answer(text: str, status: int = 200, headers: Headers = ()) -> Response:
+    return Response(text.encode(), status, dict(headers), "application/json")
+
+
+def task_answer(task: Task, status: int = 200, headers: Headers = ()) -> Response:
+    return json_answer(task_json(task), status, headers)
+
+
+def accepted(task: Task, prefers: Preference) -> Response:
+    """202: the task as it stands, and where to ask for it."""
+    honoured = applied(respond_async=prefers.respond_async, wait=prefers.wait)
+    return task_answer(task, 202, [("Location", f"/v1/tasks/{task.id}"), *honoured])
+
+
+def task_id(request: Request) -> str:
+    """The id in the path. Raises Refused (404) where it cannot be one."""
+    id: str = request.path_params["id"]
+    return known(id if is_id(id) else None, id)
+
+
+def known(found: Found | None, id: str) -> Found:
+    """What the ledger found. Raises Refused (404) for nothing."""
+    if found is None:
+        raise Refused(not_found("task", f"There is no task {id[:80]!r}; GET /v1/tasks lists those there are."))
+    return found

@@ -1,0 +1,186 @@
+"""The gateway: every route that is not one agent's own, in one application at `/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from agents.artifacts import ArtifactStore
+from agents.catalog import Catalog
+from cluster.client import LedgerClient
+
+from .. import sse
+from ..bodies import Limits
+from . import documented as doc
+from . import forms, schemas
+from .accepting import Accepting
+from .artifacts import Artifacts
+from .health import Health
+from .routing import PlainRoute, answer_in_problems
+from .runs import Runs
+from .services import Logs, Services
+from .streams import Streams
+from .tasks import Tasks
+
+
+def gateway_app(
+    catalog: Catalog,
+    ledger: LedgerClient,
+    artifacts: Callable[[str], ArtifactStore],
+    logs: Logs,
+    *,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    heartbeat: float = sse.HEARTBEAT,
+) -> FastAPI:
+    """The application. `artifacts` and `logs` find a tenant's bytes, and what a task's code has said."""
+    services = Services(catalog, ledger, artifacts, logs, limits, heartbeat)
+    app = FastAPI(title="Rubato", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.router.route_class = PlainRoute
+    accepting = Accepting(services)
+    _add_agents(app, Runs(services, accepting))
+    _add_accepting(app, accepting)
+    tasks = Tasks(services)
+    _add_tasks(app, tasks)
+    _add_accounts(app, tasks, Streams(services))
+    _add_artifacts(app, Artifacts(services))
+    _add_operations(app, Health(app, ledger))
+    answer_in_problems(app)
+    doc.describe_all(app, catalog)
+    return app
+
+
+def _add_agents(app: FastAPI, runs: Runs) -> None:
+    doc.route(app, "GET /v1/agents", runs.many, "All agents", answers={200: schemas.AgentList})
+    doc.route(
+        app, "GET /v1/agents/{name}", runs.one, "One agent", doc.NAME, answers={200: schemas.Agent}, problems=[404]
+    )
+    doc.route(
+        app,
+        "POST /v1/agents/{name}/run",
+        runs.run,
+        "Run an agent",
+        *(doc.NAME, doc.PREFER, doc.KEY),
+        body="application/json",
+        answers={200: "application/json", 202: schemas.Task},
+        problems=[400, 404, 409, 413, 422, 429, 503, 504],
+    )
+
+
+def _add_accepting(app: FastAPI, accepting: Accepting) -> None:
+    problems = [400, 404, 409, 413, 422, 429, 503]
+    doc.route(
+        app,
+        "POST /v1/tasks",
+        accepting.task,
+        "Create a task",
+        *(doc.PREFER, doc.KEY),
+        body=forms.NewTask,
+        answers={202: schemas.Task, 200: schemas.Task},
+        problems=problems,
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/batch",
+        accepting.batch,
+        "Create many tasks of one agent",
+        doc.KEY,
+        body=forms.NewBatch,
+        answers={202: schemas.Batch},
+        problems=problems,
+    )
+
+
+def _add_tasks(app: FastAPI, tasks: Tasks) -> None:
+    doc.route(
+        app,
+        "GET /v1/tasks",
+        tasks.many,
+        "Tasks, newest first",
+        *doc.queries(forms.ListQuery),
+        answers={200: schemas.TaskList},
+        problems=[422, 503],
+    )
+    doc.route(
+        app,
+        "GET /v1/tasks/{id}",
+        tasks.one,
+        "One task",
+        *(doc.TASK_ID, doc.PREFER),
+        answers={200: schemas.Task},
+        problems=[404, 503],
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/{id}/cancel",
+        tasks.cancel,
+        "Cancel a task",
+        doc.TASK_ID,
+        answers={200: schemas.Task},
+        problems=[400, 404, 409, 413, 422, 503],
+    )
+
+
+def _add_accounts(app: FastAPI, tasks: Tasks, streams: Streams) -> None:
+    doc.route(
+        app,
+        "GET /v1/tasks/{id}/steps",
+        tasks.steps,
+        "A task's journal",
+        doc.TASK_ID,
+        answers={200: schemas.StepList},
+        problems=[404, 503],
+    )
+    doc.route(
+        app,
+        "GET /v1/tasks/{id}/logs",
+        tasks.logs,
+        "What a task's code logged: a LogLine on each line",
+        doc.TASK_ID,
+        answers={200: "application/jsonl"},
+        problems=[404, 503],
+    )
+    doc.route(
+        app,
+        "GET /v1/tasks/{id}/events",
+        streams.events,
+        "A task's events as they are committed: an Event in each `data:`",
+        *(doc.TASK_ID, doc.LAST_EVENT),
+        answers={200: sse.MEDIA_TYPE, 204: None},
+        problems=[400, 404, 503],
+    )
+
+
+def _add_artifacts(app: FastAPI, artifacts: Artifacts) -> None:
+    doc.route(
+        app,
+        "PUT /v1/artifacts",
+        artifacts.put,
+        "Keep bytes",
+        *(*doc.queries(forms.UploadQuery), doc.DISPOSITION),
+        body="application/octet-stream",
+        answers={201: schemas.Artifact},
+        problems=[400, 413, 422],
+    )
+    doc.route(
+        app,
+        "GET /v1/artifacts/{sha256}",
+        artifacts.get,
+        "The bytes",
+        doc.SHA256,
+        answers={200: "application/octet-stream"},
+        problems=[404],
+    )
+
+
+def _add_operations(app: FastAPI, health: Health) -> None:
+    doc.route(app, "GET /", health.index, "What is here", answers={200: schemas.Index})
+    doc.route(app, "GET /healthz", health.alive, "Whether this process works", answers={200: schemas.Health})
+    doc.route(
+        app,
+        "GET /readyz",
+        health.ready,
+        "Whether tasks can be accepted",
+        answers={200: schemas.Health},
+        problems=[503],
+    )

@@ -1,0 +1,143 @@
+"""How routes are written into /openapi.json, each agent's own types included."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from agents import values
+from agents.agent import input_type, output_type
+from agents.catalog import Catalog
+
+from ..problems import MEDIA_TYPE
+from . import forms, schemas
+
+Json = dict[str, Any]
+Kind = type[BaseModel] | str | None  # a JSON document, another media type, or no content
+
+COMPONENTS = "#/components/schemas/"
+REQUESTS = (forms.NewTask, forms.NewBatch)
+ANSWERS = (
+    schemas.AgentList,
+    schemas.Artifact,
+    schemas.Batch,
+    schemas.Event,
+    schemas.Health,
+    schemas.Index,
+    schemas.LogLine,
+    schemas.Problem,
+    schemas.StepList,
+    schemas.TaskList,
+)
+
+
+def parameter(name: str, place: Literal["path", "query", "header"], schema: Json, description: str = "") -> Json:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
+
+
+TEXT = {"type": "string"}
+TASK_ID = parameter("id", "path", {"type": "string", "format": "uuid"})
+NAME = parameter("name", "path", TEXT)
+SHA256 = parameter("sha256", "path", {"type": "string", "pattern": "^[0-9a-f]{64}$"})
+KEY = parameter("Idempotency-Key", "header", {**TEXT, "minLength": 1, "maxLength": 255}, "Sent twice, done once.")
+PREFER = parameter("Prefer", "header", TEXT, "RFC 7240: `wait=S`, at most 300, and for runs `respond-async`.")
+LAST_EVENT = parameter("Last-Event-ID", "header", {"type": "integer", "minimum": 0}, "The last event that was seen.")
+DISPOSITION = parameter("Content-Disposition", "header", TEXT, "Its filename is the name, unless `name` is given.")
+
+
+def queries(form: type[BaseModel]) -> list[Json]:
+    """The fields of a form as query parameters."""
+    schema = form.model_json_schema(ref_template=COMPONENTS + "{model}")
+    return [parameter(name, "query", field) for name, field in schema["properties"].items()]
+
+
+def route(
+    app: FastAPI,
+    line: str,
+    endpoint: Callable[[Request], Awaitable[Response]],
+    summary: str,
+    *parameters: Json,
+    answers: Mapping[int, Kind],
+    problems: Iterable[int] = (),
+    body: Kind = None,
+) -> None:
+    """Add a route, such as `GET /v1/tasks`, and its description; the first answer is the one to expect."""
+    method, path = line.split()
+    extra: Json = {"parameters": [*parameters]}
+    if body is not None:
+        extra["requestBody"] = {"required": True, "content": _content(body)}
+    responses: dict[int | str, Json] = {}
+    for status, kind in answers.items():
+        responses[status] = {"content": _content(kind)} if kind else {}
+    for status in (*problems, 500):
+        responses[status] = {"content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}
+    app.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        summary=summary,
+        status_code=next(iter(answers)),
+        responses=responses,
+        response_class=Response,
+        openapi_extra=extra,
+    )
+
+
+def describe_all(app: FastAPI, catalog: Catalog) -> None:
+    """Let /openapi.json tell of the app's routes and, by name, of each agent's run."""
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            paths, components = _of_agents(catalog, made["paths"]["/v1/agents/{name}/run"]["post"])
+            made["paths"] |= paths
+            made["components"] = {"schemas": _of_gateway() | components}
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _of_gateway() -> Json:
+    models = [(model, "validation") for model in REQUESTS] + [(model, "serialization") for model in ANSWERS]
+    _, schema = models_json_schema(models, ref_template=COMPONENTS + "{model}")  # type: ignore[arg-type]
+    definitions: Json = schema["$defs"]
+    return definitions
+
+
+def _of_agents(catalog: Catalog, run: Json) -> tuple[Json, Json]:
+    """Each agent's run as a path of its own, and the schemas of their types, under names that cannot be ours."""
+    kinds: list[tuple[tuple[str, str], Any, TypeAdapter[Any]]] = []
+    for name, entry in catalog.items():
+        kinds.append(((name, "input"), "validation", values.adapter(input_type(entry.agent))))
+        kinds.append(((name, "output"), "serialization", values.adapter(output_type(entry.agent))))
+    schemas_of, definitions = TypeAdapter.json_schemas(kinds, ref_template=COMPONENTS + "agents.{model}")
+    paths = {}
+    for name in catalog:
+        taken = {"application/json": {"schema": schemas_of[(name, "input"), "validation"]}}
+        given = {"application/json": {"schema": schemas_of[(name, "output"), "serialization"]}}
+        mine = {
+            **run,
+            "summary": f"Run {name}",
+            "operationId": f"run_{name}",
+            "parameters": [parameter for parameter in run["parameters"] if parameter["in"] != "path"],
+            "requestBody": {"required": True, "content": taken},
+            "responses": {**run["responses"], "200": {"description": "The output", "content": given}},
+        }
+        paths[f"/v1/agents/{name}/run"] = {"post": mine}
+    return paths, {f"agents.{name}": schema for name, schema in definitions.get("$defs", {}).items()}
+
+
+def _content(kind: type[BaseModel] | str) -> Json:
+    if isinstance(kind, str):
+        return {kind: {"schema": {}}}
+    return {"application/json": {"schema": _reference(kind.__name__)}}
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": COMPONENTS + name}

@@ -1,0 +1,163 @@
+"""What may be sent with a request, field by field, and a sentence for whatever does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.json_schema import WithJsonSchema
+from starlette.requests import Request
+
+from agents.ids import is_id
+from cluster.task import Options, State
+
+from ..nearest import suggestion
+from ..problems import Refused, invalid_request
+
+BATCH = 10_000  # inputs of one batch
+PAGE = 200  # items of one page
+YEAR = 366 * 24 * 3600.0
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def _moment(value: Any) -> float:
+    """Seconds since the epoch. Lax parsers take a bare number or a local time too; here neither is sent by intent."""
+    if not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("must be a moment as RFC 3339 with its offset, such as 2030-01-31T08:00:00Z")
+    at = datetime.fromisoformat(value.upper())
+    if not EARLIEST.timestamp() <= at.replace(tzinfo=UTC).timestamp() <= LATEST.timestamp():
+        raise ValueError("must lie between the years 1971 and 9998")
+    return at.timestamp()
+
+
+def _short(text: str) -> str:
+    if not 1 <= len(text.encode()) <= 255:
+        raise ValueError("must have 1 to 255 bytes")
+    return text
+
+
+def _id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError("must be an id: a UUID in lower case, as answers show it")
+    return text
+
+
+Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Short = Annotated[str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_short)]
+Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskOptions(_Form):
+    """What may be asked of a task; what is not said is the agent's own policy."""
+
+    priority: Annotated[int, Field(strict=True, ge=-100, le=100, description="higher goes first")] = 0
+    run_at: Annotated[Moment | None, Field(description="not before this moment")] = None
+    timeout: Annotated[
+        float | None, Field(strict=True, gt=0, le=YEAR, description="running seconds of one attempt")
+    ] = None
+    max_attempts: Annotated[int | None, Field(strict=True, ge=1, le=100)] = None
+    tags: Annotated[list[Short], Field(max_length=32, description="to find the task by")] = Field(default_factory=list)
+
+    def record(self) -> Options:
+        return Options(self.priority, self.run_at, self.timeout, self.max_attempts, tuple(self.tags))
+
+
+class NewTask(_Form):
+    """One task: `input` is what the agent's input schema asks for."""
+
+    agent: Annotated[str, Field(strict=True)]
+    input: Any
+    options: TaskOptions = TaskOptions()
+
+
+class NewBatch(_Form):
+    """Tasks of one agent that are accepted together or not at all."""
+
+    agent: Annotated[str, Field(strict=True)]
+    inputs: Annotated[list[Any], Field(min_length=1, max_length=BATCH)]
+    options: TaskOptions = TaskOptions()
+
+
+class ListQuery(_Form):
+    """Which tasks a list holds; all that is said must hold."""
+
+    agent: Short | None = None
+    state: State | None = None
+    tag: Short | None = None
+    batch_id: Id | None = None
+    idempotency_key: Short | None = None
+    cursor: Annotated[Id | None, Field(description="`next_cursor` of the page before")] = None
+    limit: Annotated[int, Field(ge=1, le=PAGE)] = 50
+
+
+class UploadQuery(_Form):
+    """What the artifact is called."""
+
+    name: Short | None = None
+
+
+_adapters: dict[type[BaseModel], TypeAdapter[Any]] = {
+    form: TypeAdapter(form) for form in (TaskOptions, NewTask, NewBatch, ListQuery, UploadQuery)
+}
+
+
+def fill(form: type[Form], value: Any) -> Form:
+    """The value as this form. Raises Refused (422) with a sentence for each field that does not fit."""
+    try:
+        filled: Form = _adapters[form].validate_python(value)
+    except ValidationError as error:
+        raise Refused(invalid_request("Mend what is listed in `errors`.", _sentences(form, error))) from None
+    return filled
+
+
+def query(request: Request, form: type[Form]) -> Form:
+    """The query of the request as this form."""
+    return fill(form, dict(request.query_params))
+
+
+def refuse_query(request: Request, known: Mapping[str, Any] | frozenset[str]) -> None:
+    """Raises Refused (422) for a query parameter that is not known, is given twice, or cannot be kept."""
+    if not request.scope["query_string"]:
+        return
+    errors, seen = [], set()
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            errors.append(f"{name[:60]}: there is no such query parameter{suggestion(name, known)}")
+        elif name in seen:
+            errors.append(f"{name}: is given twice")
+        elif "\0" in value:
+            errors.append(f"{name}: holds the character NUL")
+        seen.add(name)
+    if errors:
+        raise Refused(invalid_request("Mend what is listed in `errors`.", tuple(errors)))
+
+
+def _sentences(form: type[BaseModel], error: ValidationError) -> tuple[str, ...]:
+    return tuple(
+        _sentence(form, problem)
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
+def _sentence(form: type[BaseModel], problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place)[:120] or "body"
+    if problem["type"] == "extra_forbidden":
+        known = TaskOptions if place[:-1] == ["options"] else form
+        kind = "option" if known is TaskOptions else "field"
+        return f"{name}: there is no such {kind}{suggestion(place[-1], known.model_fields)}"
+    if problem["type"] == "model_type":
+        return f"{name}: must be an object"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"

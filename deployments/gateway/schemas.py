@@ -1,0 +1,156 @@
+"""The documents that the gateway answers with, described for /openapi.json."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from agents import Mode
+from cluster.task import State
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(_Document):
+    """What is wrong and what to do (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[str] = []
+
+
+class TaskError(_Document):
+    """Why a task failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    detail: str
+    step: str | None = None
+    attempt: int | None = None
+
+
+class Task(_Document):
+    """One task; what is null has not happened, or was not asked for."""
+
+    id: UUID
+    agent: str
+    version: str
+    tenant: str
+    state: State
+    input: Any
+    output: Any
+    error: TaskError | None
+    attempts: int
+    priority: int
+    tags: list[str]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    run_at: datetime | None
+    cancel_requested_at: datetime | None
+    batch_id: UUID | None
+
+
+class TaskList(_Document):
+    """A page of tasks, newest first; `next_cursor` is null on the last."""
+
+    items: list[Task]
+    next_cursor: UUID | None
+
+
+class Batch(_Document):
+    """The tasks of a batch, in the order of its inputs."""
+
+    batch_id: UUID
+    task_ids: list[UUID]
+
+
+class Step(_Document):
+    """One recorded step: its name, its key (the author's `:key`, else `#n`), a digest of its arguments, its value."""
+
+    name: str
+    key: str
+    digest: str
+    value: Any
+    seq: int
+    attempt: int
+    at: datetime
+
+
+class StepList(_Document):
+    """A task's journal, in the order it was recorded."""
+
+    items: list[Step]
+    next_cursor: None
+
+
+class Event(_Document):
+    """The `data:` of each event of a stream."""
+
+    seq: int
+    type: str
+    at: datetime
+    attempt: int
+    step: str = ""
+    data: Any
+
+
+class LogLine(_Document):
+    """One line that the task's code logged or printed."""
+
+    at: datetime
+    attempt: int
+    level: str
+    logger: str
+    message: str
+
+
+class Artifact(_Document):
+    """A reference to bytes, to be used in inputs."""
+
+    sha256: str
+    size: int
+    media_type: str
+    name: str
+
+
+class Agent(_Document):
+    """An agent: its modes, its types as JSON Schemas, its policies."""
+
+    name: str
+    version: str
+    description: str
+    modes: list[Mode]
+    input: dict[str, Any]
+    output: dict[str, Any]
+    realtime: dict[str, Any] | None
+    background: dict[str, Any] | None
+
+
+class AgentList(_Document):
+    """All agents."""
+
+    items: list[Agent]
+    next_cursor: None
+
+
+class Health(_Document):
+    """The answer of a gateway that works."""
+
+    status: Literal["ok", "ready"]
+
+
+class Index(_Document):
+    """What this is, and its routes."""
+
+    name: str
+    routes: list[str]
