@@ -34,11 +34,11 @@ class Background:
     folder: Path
     ledger: RemoteLedger
 
-    async def submit(self, agent: str, *inputs: BaseModel, max_attempts: int = 2, timeout: float = 30) -> list[str]:
+    async def submit(self, agent: str, *inputs: BaseModel, max_attempts: int = 2, seconds: float = 30) -> list[str]:
         """Accept one task for each input, together; their ids."""
         now = time.time()
         tasks = tuple(
-            Task("", new_id(), agent, "v", one.model_dump_json(), 0, "[]", None, max_attempts, timeout, now)
+            Task("", new_id(), agent, "v", one.model_dump_json(), 0, "[]", None, max_attempts, seconds, now)
             for one in inputs
         )
         accepted = await self.ledger.submit(Submission("", "/v1/tasks", tasks))

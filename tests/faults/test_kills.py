@@ -114,7 +114,7 @@ async def test_a_villain_ends_failed_with_its_reason_and_its_neighbours_complete
 ) -> None:
     await rubato.until_ready(2)
     neighbours = await rubato.submit("tracer", *[Work(trace=str(trace), name=f"n{n}", seconds=0.3) for n in range(4)])
-    (villain,) = await rubato.submit("villain", Work(trace=str(trace), name="v", misdeed=misdeed), timeout=2)
+    (villain,) = await rubato.submit("villain", Work(trace=str(trace), name="v", misdeed=misdeed), seconds=2)
 
     (task,) = await rubato.ended([villain])
     others = await rubato.ended(neighbours)
