@@ -24,6 +24,7 @@ from .ids import derived_id
 from .journal import Cursor, Journal, StepId, StepRecord
 
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
+_MARK = "rubato_step"  # where an error says which step raised it
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,31 @@ class RunContext:
         return await asyncio.to_thread(write)
 
 
+def failed_step(error: BaseException) -> str | None:
+    """The step that raised this error, or was refused with it; None if it came from outside of steps."""
+    if isinstance(error, StepError):
+        return error.step
+    step = error.__dict__.get(_MARK)
+    return None if step is None else str(step)
+
+
 async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Run an async function here and any other in a thread, both knowing which step they are."""
     _step.set(step)
+    try:
+        return await _value(fn, args)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        error.__dict__[_MARK] = step
+        raise
+    except BaseException as error:  # SystemExit out of a task of its own would end the whole loop
+        raised = RuntimeError(f"{type(error).__name__}: {error}")
+        raised.__dict__[_MARK] = step
+        raise raised from error
+
+
+async def _value(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     if inspect.iscoroutinefunction(fn):
         return await fn(*args)
     loop = asyncio.get_running_loop()
