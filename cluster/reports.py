@@ -1,0 +1,210 @@
+"""The way from the runs of a worker up to the ledger: one call at a time, and what waits goes with the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from agents.events import Emitted
+
+from .calls import Calls, Held
+from .claims import Hello, Orders, Report, StepDone, Verdict, WorkerLink
+from .errors import Unavailable
+from .pace import Pace
+
+ROOM = 1000  # what a claim may have waiting before its emits wait too
+CALL = 2000  # what one call carries
+
+Done = asyncio.Future[None]
+
+
+def weight(entry: StepDone | Emitted) -> int:
+    """What an entry counts against ROOM and CALL: one, and one more for each 16 KiB."""
+    text = entry.record.value if isinstance(entry, StepDone) else entry.data
+    return 1 + (len(text) >> 14)
+
+
+class Sent(NamedTuple):
+    """One report on its way, and who waits for its entries to be durable."""
+
+    line: Line
+    report: Report
+    waiting: list[Done]
+
+
+class Line:
+    """One claim's news in the order it happened: entries, and at last a verdict. After that, or once the claim is
+    lost, it takes nothing more."""
+
+    __slots__ = ("_changed", "_number", "_queue", "_room", "_verdict", "_weight", "held", "lost", "shut")
+
+    def __init__(self, held: Held, changed: Callable[[Line], None]) -> None:
+        self.held = held
+        self.shut = False
+        self.lost = False
+        self._changed = changed
+        self._number = 0
+        self._queue: deque[tuple[StepDone | Emitted, Done | None]] = deque()
+        self._weight = 0
+        self._verdict: Verdict | None = None
+        self._room: asyncio.Event | None = None
+
+    def record(self, step: StepDone) -> Done:
+        """Queue a step; the future is done once it is durable, and never if the line was shut before."""
+        done: Done = asyncio.get_running_loop().create_future()
+        self._put(step, done)
+        return done
+
+    async def emit(self, event: Emitted) -> None:
+        """Queue an event, then wait while too much of this claim is unsent; for ever once the line is shut, or a run
+        that nobody hears any more could emit in a circle and never let go of the loop."""
+        self._put(event, None)
+        while self.shut or self._weight > ROOM:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    def settle(self, verdict: Verdict) -> bool:
+        """Queue the end. The first verdict stands; False if this is a later one, or the claim is lost."""
+        if self.shut:
+            return False
+        self._verdict = verdict
+        self.shut = True
+        self._changed(self)
+        self._make_room()
+        return True
+
+    def lose(self) -> None:
+        """Forget what was not sent: the ledger would refuse it."""
+        self.lost = self.shut = True
+        self._queue.clear()
+        self._verdict = None
+        self._make_room()
+
+    def take(self, room: int) -> tuple[Sent, int]:
+        """The next report, of no more than `room` unless a single entry is larger, and what it weighs."""
+        entries, waiting, taken = [], [], 0
+        while self._queue and taken < room:
+            entry, done = self._queue.popleft()
+            entries.append(entry)
+            taken += weight(entry)
+            if done is not None:
+                waiting.append(done)
+        self._weight -= taken
+        if self._weight <= ROOM:
+            self._make_room()
+        verdict = None
+        if not self._queue:
+            verdict, self._verdict = self._verdict, None
+        self._number += 1
+        return Sent(self, Report(*self.held, self._number, tuple(entries), verdict), waiting), taken + 1
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._queue) or self._verdict is not None
+
+    def _put(self, entry: StepDone | Emitted, done: Done | None) -> None:
+        if self.shut:
+            return
+        self._queue.append((entry, done))
+        self._weight += weight(entry)
+        self._changed(self)
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+
+class Desk(Protocol):
+    """The worker, as its reporter sees it."""
+
+    @property
+    def hello(self) -> Hello: ...
+
+    def obey(self, call: int, orders: Orders) -> None:
+        """The call was answered, with these orders."""
+
+    def settled(self, held: list[Held]) -> None:
+        """The verdicts of these claims are durable."""
+
+    def lose(self, held: Held) -> None:
+        """This claim is not ours any more."""
+
+
+class Reporter:
+    """Sends what the lines hold. A call that fails is made again with the same reports under the same numbers, so
+    that the ledger can tell; what came since waits for the next."""
+
+    def __init__(self, link: WorkerLink, calls: Calls, desk: Desk, pace: Pace) -> None:
+        self._link = link
+        self._calls = calls
+        self._desk = desk
+        self._pace = pace
+        self._waiting: dict[Line, None] = {}  # in the order they began to wait
+        self._woken = asyncio.Event()
+
+    def open(self, held: Held) -> Line:
+        """The line of a claim that has just arrived."""
+        return Line(held, self._changed)
+
+    async def run(self) -> None:
+        """Call after call, until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while batch := self._collect():
+                await self._deliver(batch)
+
+    def _changed(self, line: Line) -> None:
+        self._waiting[line] = None
+        self._woken.set()
+
+    def _collect(self) -> list[Sent]:
+        """One report of each line that waits, up to what a call carries; the others come first next time."""
+        room, batch, left = CALL, [], []
+        for line in self._waiting:
+            if room <= 0:
+                break
+            if line.waits:
+                sent, taken = line.take(room)
+                batch.append(sent)
+                room -= taken
+            left.append(line)
+        for line in left:
+            del self._waiting[line]
+            if line.waits:
+                self._waiting[line] = None
+        return batch
+
+    async def _deliver(self, batch: list[Sent]) -> None:
+        pauses = self._pace.pauses()
+        while batch := [sent for sent in batch if not sent.line.lost]:
+            call = self._calls.begin()
+            try:
+                answer = await self._link.report(self._desk.hello, call, tuple(sent.report for sent in batch))
+            except Unavailable:
+                self._calls.end(call)
+                await asyncio.sleep(next(pauses))
+            else:
+                self._take_note(batch, frozenset(answer.lost))
+                self._desk.obey(call, answer.orders)
+                return
+
+    def _take_note(self, batch: list[Sent], lost: frozenset[Held]) -> None:
+        settled = []
+        for line, report, waiting in batch:
+            if line.lost:
+                continue  # a heartbeat knew it first
+            if line.held in lost:
+                self._desk.lose(line.held)
+                continue
+            for done in waiting:
+                if not done.done():
+                    done.set_result(None)
+            if report.verdict is not None:
+                settled.append(line.held)
+        self._desk.settled(settled)

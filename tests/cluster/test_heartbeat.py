@@ -1,0 +1,165 @@
+"""What a heartbeat tells the ledger, and what keeps it beating."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from agents import Context
+from cluster.calls import Calls, Picture
+from cluster.claims import BEAT, LEASE, MARGIN, Beat
+from cluster.lease import Lease
+
+from .links import AFTER, BEFORE, MemoryLink
+from .making import ManualClock
+from .workers import Given, make, settle, working
+
+
+def test_a_call_and_what_it_brought_change_together() -> None:
+    calls = Calls()
+    pull, report = calls.begin(), calls.begin()
+
+    calls.end(pull, {("", "a", 1): 60.0})
+    assert calls.look() == Picture(2, (report,), (("", "a", 1),), (60.0,))
+    calls.end(report)
+    calls.drop([("", "a", 1), ("", "unknown", 1)])
+    assert calls.look() == Picture(2, (), (), ())
+
+
+def test_no_picture_misses_a_claim_whose_call_has_ended() -> None:
+    calls = Calls()
+    stop = threading.Event()
+    missed = []
+
+    def look() -> None:
+        while not stop.is_set():
+            picture = calls.look()
+            answered = picture.latest - len(picture.open)
+            if answered != len(picture.held):
+                missed.append(picture)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for number in range(2000):
+        calls.end(calls.begin(), {("", str(number), 1): 0.0})
+    stop.set()
+    watcher.join()
+
+    assert missed == []
+
+
+def test_a_lease_holds_less_its_margin_from_its_arrival_then_from_each_heartbeat() -> None:
+    clock = ManualClock()
+    lease = Lease(lambda: clock.time, clock.time)
+    start = clock.time
+
+    clock.time = start + LEASE - MARGIN - 0.01
+    assert lease.holds()
+    clock.time = start + LEASE - MARGIN
+    assert not lease.holds()
+    lease.renew(start + BEAT)
+    assert lease.holds()
+    lease.renew(start + 1)  # an answer that was overtaken takes nothing away
+    assert lease.holds()
+    clock.time = start + BEAT + LEASE - MARGIN
+    assert not lease.holds()
+
+
+async def test_whoever_waits_for_a_lease_goes_on_at_its_renewal_and_never_once_it_is_lost() -> None:
+    clock = ManualClock()
+    lease = Lease(lambda: clock.time, clock.time - LEASE)
+    waiting = [asyncio.create_task(lease.held()) for _ in range(3)]
+    await settle()
+    waiting[0].cancel()
+    lease.renew(clock.time - LEASE)  # too old to help
+    await settle()
+    assert not waiting[1].done()
+    lease.renew(clock.time)
+    await asyncio.wait_for(asyncio.gather(*waiting[1:]), 5)
+
+    lease.lose()
+    lease.renew(clock.time)
+    lost = asyncio.create_task(lease.held())
+    await settle()
+    assert not lost.done()
+    lost.cancel()
+
+
+async def test_the_thread_beats_while_the_loop_is_busy() -> None:
+    busy = asyncio.Event()
+
+    async def script(ctx: Context, given: Given) -> int:
+        busy.set()
+        time.sleep(0.1)  # noqa: ASYNC251 - the agent's mistake
+        return 1
+
+    link = MemoryLink()
+    async with working(link, script, beat=0.005, clock=time.monotonic):
+        row = link.submit()
+        await busy.wait()
+        await link.ended(row)
+
+    assert link.calls["beat"] > 5
+
+
+async def test_a_heartbeat_survives_whatever_its_call_raises() -> None:
+    class Broken(MemoryLink):
+        def beat(self, *args: object) -> Beat:
+            self.calls["beat"] += 1
+            raise ValueError("broken")
+
+    link = Broken()
+    async with working(link, one_and_wait, beat=0.002, clock=time.monotonic):
+        await link.until(lambda: link.calls["beat"] > 3)
+
+
+async def test_beats_fail_and_the_claims_stay() -> None:
+    link = MemoryLink()
+    faults = iter([BEFORE, AFTER, BEFORE, AFTER])
+    link.fault = lambda method: next(faults, "") if method == "beat" else ""
+    row = link.submit()
+    async with working(link, one_and_wait, beat=0.002, clock=time.monotonic) as worker:
+        await link.until(lambda: link.calls["beat"] > 8)
+
+        assert worker.held() == (row.held,)
+        assert row.verdicts == []
+
+
+async def test_a_slow_ledger_does_not_make_a_loop_look_stuck() -> None:
+    died = threading.Event()
+    link = MemoryLink()
+    gate = asyncio.Event()
+
+    def fault(method: str) -> str:
+        if method == "beat":
+            time.sleep(0.1)  # longer than timeout and grace together
+        return BEFORE if method == "report" and not gate.is_set() else ""
+
+    link.fault = fault
+    row = link.submit(timeout=0.02, max_attempts=1)
+    async with working(link, one_and_wait, die=died.set, beat=0.01, grace=0.02, clock=time.monotonic):
+        await link.until(lambda: link.calls["beat"] > 4)  # the verdict cannot be told meanwhile
+        gate.set()
+        await link.ended(row)
+
+    assert not died.is_set()
+
+
+async def test_a_stopped_worker_beats_no_more() -> None:
+    link = MemoryLink()
+    worker = make(link, one_and_wait, beat=0.002)
+    run = asyncio.create_task(worker.run())
+    await link.until(lambda: link.calls["beat"] > 2)
+    await worker.stop()
+    await run
+    await asyncio.sleep(0.01)
+    beats = link.calls["beat"]
+    await asyncio.sleep(0.02)
+
+    assert link.calls["beat"] == beats
+
+
+async def one_and_wait(ctx: Context, given: Given) -> int:
+    await asyncio.sleep(3600)
+    return 1
