@@ -63,12 +63,12 @@ def _add_agents(app: FastAPI, runs: Runs) -> None:
         *(doc.NAME, doc.PREFER, doc.KEY),
         body="application/json",
         answers={200: "application/json", 202: schemas.Task},
-        problems=[400, 404, 409, 413, 422, 429, 503, 504],
+        problems=[400, 404, 409, 413, 429, 503, 504],
     )
 
 
 def _add_accepting(app: FastAPI, accepting: Accepting) -> None:
-    problems = [400, 404, 409, 413, 422, 429, 503]
+    problems = [400, 404, 409, 413, 429, 503]
     doc.route(
         app,
         "POST /v1/tasks",
@@ -99,7 +99,7 @@ def _add_tasks(app: FastAPI, tasks: Tasks) -> None:
         "Tasks, newest first",
         *doc.queries(forms.ListQuery),
         answers={200: schemas.TaskList},
-        problems=[422, 503],
+        problems=[503],
     )
     doc.route(
         app,
@@ -117,7 +117,7 @@ def _add_tasks(app: FastAPI, tasks: Tasks) -> None:
         "Cancel a task",
         doc.TASK_ID,
         answers={200: schemas.Task},
-        problems=[400, 404, 409, 413, 422, 503],
+        problems=[400, 404, 409, 413, 503],
     )
 
 
@@ -160,7 +160,7 @@ def _add_artifacts(app: FastAPI, artifacts: Artifacts) -> None:
         *(*doc.queries(forms.UploadQuery), doc.DISPOSITION),
         body="application/octet-stream",
         answers={201: schemas.Artifact},
-        problems=[400, 413, 422],
+        problems=[400, 413],
     )
     doc.route(
         app,

@@ -74,7 +74,7 @@ def route(
     responses: dict[int | str, Json] = {}
     for status, kind in answers.items():
         responses[status] = {"content": _content(kind)} if kind else {}
-    for status in (*problems, 500):
+    for status in (*problems, 422, 500):  # any route refuses a query it does not know
         responses[status] = {"content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}
     app.add_api_route(
         path,

@@ -1,0 +1,89 @@
+"""A gateway over a running ledger, and a client whose every answer is checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from agents.artifacts import FolderArtifacts
+from cluster.client import LedgerClient
+from cluster.ledger import Ledger
+from cluster.tasklog import LogLine
+from deployments.bodies import Limits
+from deployments.gateway import gateway_app
+from tests.deployments.ledgers import Hand, running_ledger
+
+from .catalogs import catalog
+from .conformance import checking
+
+LIMITS = Limits(input=2000, batch=100_000, artifact=3_000_000)
+
+Build = Callable[[LedgerClient], FastAPI]
+Reach = Callable[[FastAPI], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with running_ledger() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def said() -> dict[str, list[LogLine]]:
+    """What the code of each task has logged."""
+    return {}
+
+
+@pytest.fixture
+def build(tmp_path: Path, said: dict[str, list[LogLine]]) -> Build:
+    """Makes the gateway over a ledger."""
+
+    async def logs(tenant: str, task_id: str) -> list[LogLine]:
+        return said.get(task_id, [])
+
+    def make(ledger: LedgerClient) -> FastAPI:
+        return gateway_app(
+            catalog(),
+            ledger,
+            lambda tenant: FolderArtifacts(tmp_path / "artifacts", tenant),
+            logs,
+            limits=LIMITS,
+            heartbeat=0.05,
+        )
+
+    return make
+
+
+@asynccontextmanager
+async def reaching(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of this application; whatever its handlers let through is raised."""
+    transport = httpx.ASGITransport(app)
+    hooks: dict[str, list[Any]] = {"response": [checking(app)]}
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", event_hooks=hooks) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(build: Build, ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
+    async with reaching(build(ledger)) as client:
+        yield client
+
+
+@pytest.fixture
+def hand(ledger: Ledger) -> Hand:
+    """A worker of the agent `both`."""
+    return Hand(ledger, "both")
+
+
+@pytest.fixture
+async def submitted(client: httpx.AsyncClient) -> str:
+    """The id of a queued task of the agent `both`."""
+    answer = await client.post("/v1/tasks", json={"agent": "both", "input": {"text": "hello"}})
+    assert answer.status_code == 202
+    return str(answer.json()["id"])

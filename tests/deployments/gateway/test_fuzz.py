@@ -1,0 +1,114 @@
+"""That no bytes at all, on any route, break the gateway: every refusal is a problem document, and none is a 500."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from .test_openapi import ROUTES
+
+# The client's hook holds every answer against /openapi.json, and every refusal against the shape of a problem.
+SETTINGS = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+WORDS = [
+    "agent",
+    "input",
+    "inputs",
+    "options",
+    "priority",
+    "run_at",
+    "timeout",
+    "max_attempts",
+    "tags",
+    "text",
+    "amount",
+]
+TEXTS = st.text(max_size=20) | st.sampled_from(["both", "later", "now", "2030-01-01T00:00:00Z", "\0", "9" * 400])
+NUMBERS = st.integers() | st.floats(allow_nan=True) | st.sampled_from([10**400, -(2**63), 1e308])
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | TEXTS, below, max_size=4),
+    max_leaves=12,
+)
+INPUTS = st.fixed_dictionaries({"text": TEXTS}) | JSON
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "priority": JSON | st.integers(-150, 150),
+        "run_at": JSON | st.datetimes().map(lambda at: at.isoformat() + "Z"),
+        "timeout": JSON | st.floats(),
+        "max_attempts": JSON | st.integers(0, 110),
+        "tags": JSON | st.lists(TEXTS, max_size=40),
+    },
+)
+REQUESTS = st.fixed_dictionaries(
+    {"agent": st.sampled_from(["both", "later", "now", "reader"]) | JSON},
+    optional={"input": INPUTS, "inputs": st.lists(INPUTS, max_size=5) | JSON, "options": OPTIONS | JSON, "tgas": JSON},
+)
+BODIES = (
+    st.binary(max_size=200)
+    | (REQUESTS | JSON).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
+    | REQUESTS.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")[:-1])
+)
+SEGMENTS = (st.text(max_size=40) | st.uuids().map(str) | st.sampled_from(["both", "0" * 64, "..", "batch"])).map(
+    lambda text: quote(text.encode("utf-8", "surrogatepass"), safe="")
+)
+QUERIES = st.sampled_from(
+    ["agent", "state", "tag", "batch_id", "idempotency_key", "cursor", "limit", "name"]
+) | st.text(max_size=8)
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        b"Idempotency-Key": st.binary(max_size=300),
+        b"Last-Event-ID": st.binary(max_size=30) | st.integers().map(lambda number: str(number).encode()),
+        b"Prefer": st.sampled_from([b"respond-async", b"wait=0, respond-async", b'wait="x', b";;=,"]) | st.binary(),
+        b"Content-Type": st.binary(max_size=40),
+        b"Content-Disposition": st.binary(max_size=40).map(lambda raw: b"a; filename=" + raw) | st.binary(max_size=40),
+        b"Accept": st.binary(max_size=20),
+    },
+)
+
+
+@SETTINGS
+@given(route=st.sampled_from(sorted(ROUTES)), data=st.data())
+async def test_no_request_breaks_a_route(client: httpx.AsyncClient, route: tuple[str, str], data: Any) -> None:
+    method, path = route
+    for name in ("{id}", "{name}", "{sha256}"):
+        if name in path:
+            path = path.replace(name, data.draw(SEGMENTS) or "x")
+    queries = data.draw(st.dictionaries(QUERIES, TEXTS, max_size=3) | st.just({}))
+    headers = {name: value.translate(None, b"\r\n\0") for name, value in data.draw(HEADERS).items()}
+
+    answer = await client.request(
+        method, httpx.URL("http://gateway" + path, params=queries), content=data.draw(BODIES), headers=headers
+    )
+
+    assert answer.status_code < 500 or answer.json()["type"] == "/problems/unavailable"
+
+
+@SETTINGS
+@given(request=REQUESTS)
+async def test_whatever_is_accepted_can_be_read_back(client: httpx.AsyncClient, request: Any) -> None:
+    answer = await client.post("/v1/tasks", content=json.dumps(request).encode())
+
+    if answer.status_code == 202:
+        task = answer.json()
+        assert (await client.get(f"/v1/tasks/{task['id']}")).json() == task
+        assert task["input"] == request["input"]
+    else:
+        assert answer.status_code in (400, 404, 409, 413, 422)
+
+
+@SETTINGS
+@given(method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]), path=st.lists(SEGMENTS))
+async def test_no_path_breaks_the_gateway(client: httpx.AsyncClient, method: str, path: list[str]) -> None:
+    answer = await client.request(method, "http://gateway/" + "/".join(path), content=b"{}")
+
+    assert answer.status_code < 500
