@@ -38,11 +38,11 @@ def gateway_app(
     app = FastAPI(title="Rubato", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = PlainRoute
     accepting = Accepting(services)
-    _add_agents(app, Runs(services, accepting))
-    _add_accepting(app, accepting)
     tasks = Tasks(services)
+    _add_accepting(app, accepting)  # first, for a request is held against one route after the other
     _add_tasks(app, tasks)
     _add_accounts(app, tasks, Streams(services))
+    _add_agents(app, Runs(services, accepting))
     _add_artifacts(app, Artifacts(services))
     _add_operations(app, Health(app, ledger))
     answer_in_problems(app)

@@ -79,7 +79,7 @@ class NewTask(_Form):
 
     agent: Annotated[str, Field(strict=True)]
     input: Any
-    options: TaskOptions = TaskOptions()
+    options: TaskOptions = Field(default_factory=TaskOptions)  # pydantic copies a default at length, every time
 
 
 class NewBatch(_Form):
@@ -87,7 +87,7 @@ class NewBatch(_Form):
 
     agent: Annotated[str, Field(strict=True)]
     inputs: Annotated[list[Any], Field(min_length=1, max_length=BATCH)]
-    options: TaskOptions = TaskOptions()
+    options: TaskOptions = Field(default_factory=TaskOptions)  # pydantic copies a default at length, every time
 
 
 class ListQuery(_Form):
