@@ -1,0 +1,157 @@
+"""One agent over HTTP, while its caller waits: a plain ASGI application, one per agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from agents import Agent, Realtime
+from agents.agent import read_input
+from agents.artifacts import ArtifactStore
+from agents.catalog import Entry
+from agents.errors import InvalidInput
+from agents.ids import derived_id, new_id
+
+from . import bodies
+from .describe import describe
+from .gateway.headers import idempotency_key
+from .live import LiveRuns, problem_of_run
+from .problems import Problem, not_found
+from .streaming import Headers, stream
+
+INPUT_LIMIT = bodies.Limits().input
+THREADS = 256  # plain steps at once; a step that hangs keeps its thread, so there are many
+TENANT = ""
+
+JSON: Headers = [(b"content-type", b"application/json")]
+FULL = (b"answer", b"full")
+
+
+class Replica:
+    """The agent's own application: `GET` describes it, `POST /run` runs it, everything else is a problem."""
+
+    def __init__(self, entry: Entry, agent: Agent[Any, Any], policy: Realtime, artifacts: ArtifactStore) -> None:
+        self._agent = entry.agent
+        self._route = f"/v1/agents/{entry.name}"
+        self._description = json.dumps(describe(entry)).encode()
+        self._runs = LiveRuns(agent, policy, artifacts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "there is no such session"})
+
+    @property
+    def abandoned(self) -> int:
+        """How many runs go on that nobody waits for."""
+        return self._runs.abandoned
+
+    def check_health(self) -> None:
+        """Raises where hanging steps hold so many threads that this replica should be replaced."""
+        if self.abandoned >= THREADS:
+            raise RuntimeError(f"{self.abandoned} runs hang in plain steps that nobody waits for")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="step")
+        asyncio.get_running_loop().set_default_executor(threads)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._runs.close()
+        threads.shutdown(wait=False, cancel_futures=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        if route == "/run":
+            if scope["method"] == "POST":
+                await self._run(scope, receive, send)
+            else:
+                await _refuse(_not_allowed(scope["method"], "POST"), scope, receive, send)
+        elif route not in ("", "/"):
+            detail = f"{scope['path']} leads nowhere; POST {self._route}/run runs the agent."
+            await _refuse(not_found("route", detail), scope, receive, send)
+        elif scope["method"] == "GET":
+            await _reply(send, self._description, JSON)
+        else:
+            await _refuse(_not_allowed(scope["method"], "GET"), scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task_id = output = None
+        headers = dict(scope["headers"])
+        live = b"text/event-stream" in headers.get(b"accept", b"")
+        try:
+            task_id = self._task_id(scope) if b"idempotency-key" in headers else new_id()
+            given = self._input(await _body(scope, receive))
+            if not live:
+                output = await self._runs.answer(task_id, given)
+        except Exception as error:  # noqa: BLE001 - every failure is told as a problem
+            await _refuse(_known_as(problem_of_run(error), task_id), scope, receive, send)
+            return
+        about = [(b"task-id", task_id.encode()), FULL]
+        if output is None:
+            await stream(self._runs, task_id, given, send, about)
+        else:
+            await _reply(send, output.encode(), [*JSON, *about])
+
+    def _task_id(self, scope: Scope) -> str:
+        """The id that the caller's key fixes."""
+        return derived_id(TENANT, f"{self._route}/run", idempotency_key(Request(scope)))
+
+    def _input(self, body: bytes) -> Any:
+        """The input in the body, parsed once where nothing is wrong with it."""
+        try:
+            given = read_input(self._agent, body)
+        except InvalidInput:
+            bodies.parse(body)  # says so where it is not even JSON
+            raise
+        if b"\\u0000" in body or b"NaN" in body or b"Infinity" in body:
+            bodies.parse(body)
+        return given
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body; most come in one piece, and need no more than this."""
+    first = await receive()
+    body: bytes = first.get("body", b"")
+    if first["type"] == "http.request" and not first.get("more_body") and len(body) <= INPUT_LIMIT:
+        return body
+    return await bodies.read(Request(scope, _again(first, receive)), INPUT_LIMIT, "The input")
+
+
+def _again(first: Message, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """`receive`, with a message that was already taken before what comes next."""
+    ahead = [first]
+
+    async def next_message() -> Message:
+        return ahead.pop() if ahead else await receive()
+
+    return next_message
+
+
+async def _reply(send: Send, body: bytes, headers: Headers) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    await problem.response()(scope, receive, send)
+
+
+def _known_as(problem: Problem, task_id: str | None) -> Problem:
+    return problem if task_id is None else replace(problem, headers=(*problem.headers, ("Task-Id", task_id)))
+
+
+def _not_allowed(method: str, allowed: str) -> Problem:
+    return Problem(405, "This route has another method", f"{method} is not served here.", headers=(("Allow", allowed),))
