@@ -1,0 +1,194 @@
+"""The applications that Ray Serve runs: one per agent, and the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray import serve
+from ray.serve.config import AutoscalingConfig, HTTPOptions
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+from starlette.types import ASGIApp
+
+from agents import Realtime, RubatoError
+from agents.artifacts import artifact_store
+from agents.catalog import Entry, load
+
+from .replica import Replica
+
+UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
+START_ATTEMPTS = 3
+SECONDS_TO_DEPLOY = 300.0
+
+Started = Callable[..., Awaitable[ASGIApp]]
+
+
+class NotDeployed(RubatoError):
+    """Some applications do not run; `reasons` says why, by application."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(dict(reasons))
+        self.reasons = dict(reasons)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {reason}" for name, reason in self.reasons.items())
+
+
+class Host:
+    """What Serve constructs in each replica: the application is built there, never pickled."""
+
+    def __init__(self, start: Started, *arguments: Any) -> None:
+        self._start = start
+        self._arguments = arguments
+
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        self._app = await self._start(*self._arguments)
+        return self._app
+
+    def check_health(self) -> None:
+        check = getattr(self._app, "check_health", None)
+        if check is not None:
+            check()
+
+
+async def start_replica(reference: str, artifacts: str) -> ASGIApp:
+    """The application of one agent, ready: loaded by name and set up, in a thread so that Serve is answered meanwhile.
+
+    Raises NotLoadable, or whatever the agent's setup raised.
+    """
+    entry = load(reference)
+    policy = entry.agent.realtime
+    if policy is None:
+        raise ValueError(f"agent {entry.name!r} has no realtime policy")
+    agent = entry.agent()
+    await asyncio.to_thread(agent.setup)
+    return Replica(entry, agent, policy, artifact_store(artifacts))
+
+
+def build(entry: Entry, artifacts: str, runtime_env: Mapping[str, Any] | None = None) -> serve.Application:
+    """The Serve application of an agent; `artifacts` is where its artifacts are kept."""
+    policy = entry.agent.realtime
+    if policy is None:
+        raise ValueError(f"agent {entry.name!r} has no realtime policy")
+    taken = policy.resources
+    resources = {"num_cpus": taken.cpus, "num_gpus": taken.gpus, "memory": taken.memory}
+    options: dict[str, Any] = {key: value for key, value in resources.items() if value or key == "num_cpus"}
+    deployment = _deployment(
+        name=entry.name,
+        ray_actor_options=_with_env(options, runtime_env),
+        graceful_shutdown_timeout_s=policy.deadline + 10,  # every run is over by then
+        **_scale(policy),
+    )
+    return deployment.bind(start_replica, entry.reference, artifacts)
+
+
+def build_gateway(
+    start: Started, *arguments: Any, replicas: int = 1, runtime_env: Mapping[str, Any] | None = None
+) -> serve.Application:
+    """The Serve application of the gateway: `await start(*arguments)` builds it inside each replica.
+
+    `start` must be a function of a module, and the arguments records: both are pickled.
+    """
+    deployment = _deployment(
+        name="gateway", num_replicas=replicas, ray_actor_options=_with_env({"num_cpus": 0}, runtime_env)
+    )
+    return deployment.bind(start, *arguments)
+
+
+def start_serve(host: str, port: int) -> None:
+    """Start Serve on the connected cluster; it listens on `host` and `port`. One that runs already is left as it is."""
+    with _quiet():
+        serve.start(
+            proxy_location="EveryNode",
+            http_options=HTTPOptions(host=host, port=port),
+            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+        )
+
+
+def deploy(
+    gateway: serve.Application | None,
+    agents: Mapping[str, serve.Application],
+    *,
+    seconds: float = SECONDS_TO_DEPLOY,
+    tell: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Returns once the gateway and every agent run, all started together; `tell` hears of each that does.
+
+    Raises NotDeployed with the reason of each that cannot start, or has not within `seconds`.
+    """
+    targets = [serve.RunTarget(app, f"agent-{name}", f"/v1/agents/{name}") for name, app in agents.items()]
+    if gateway is not None:
+        targets.append(serve.RunTarget(gateway, "gateway", "/"))
+    with _quiet():
+        serve.run_many(targets, wait_for_applications_running=False)
+        _wait({target.name for target in targets}, time.monotonic() + seconds, tell)
+
+
+def _deployment(**options: Any) -> serve.Deployment:
+    return serve.deployment(
+        serve.ingress()(Host),
+        max_ongoing_requests=UNLIMITED,
+        max_constructor_retry_count=START_ATTEMPTS,
+        graceful_shutdown_wait_loop_s=0.5,
+        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+        **options,
+    )
+
+
+def _scale(policy: Realtime) -> dict[str, Any]:
+    if policy.min_replicas == policy.max_replicas:
+        return {"num_replicas": policy.min_replicas}
+    return {
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=policy.min_replicas,
+            max_replicas=policy.max_replicas,
+            target_ongoing_requests=4,
+            metrics_interval_s=2,
+            look_back_period_s=5,
+            upscale_delay_s=3,
+            downscale_delay_s=60,
+        )
+    }
+
+
+def _with_env(options: dict[str, Any], runtime_env: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**options, "runtime_env": dict(runtime_env)} if runtime_env else options
+
+
+def _wait(names: set[str], until: float, tell: Callable[[str], None]) -> None:
+    """Returns when all run. Raises NotDeployed once each has either started or failed, or at the end of the time."""
+    waiting = set(names)
+    failed: dict[str, str] = {}
+    while waiting:
+        statuses = serve.status().applications
+        for name in sorted(waiting & statuses.keys()):
+            status = statuses[name]
+            if status.status == ApplicationStatus.RUNNING:
+                tell(name)
+                waiting.discard(name)
+            elif status.status == ApplicationStatus.DEPLOY_FAILED:
+                reasons = [status.message, *(deployment.message for deployment in status.deployments.values())]
+                failed[name] = "\n".join(dict.fromkeys(filter(None, reasons)))
+                waiting.discard(name)
+        if waiting and time.monotonic() > until:
+            failed.update(dict.fromkeys(waiting, "it had not started when the time for it was over"))
+            break
+        time.sleep(0.1)
+    if failed:
+        raise NotDeployed(failed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the terminal what Serve says about starting; errors are raised, not only said."""
+    logger = logging.getLogger("ray.serve")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
