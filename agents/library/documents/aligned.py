@@ -32,9 +32,16 @@ class Column:
 
 def aligned_grids(lines: Sequence[Line]) -> tuple[Grid, ...]:
     """The tables among the lines of a page, from the top."""
-    rows = [[lines[n] for n in row if not LEADERS.fullmatch(lines[n].text)] for row in Layout(lines).rows()]
-    rows = [row for row in rows if row]
+    rows = [row for places in Layout(lines).rows() if (row := _without_leaders([lines[n] for n in places]))]
     return tuple(grid for start, end in _blocks(rows) if (grid := _grid(rows, start, end)) is not None)
+
+
+def _without_leaders(row: Row) -> Row:
+    """The row without the dots that lead from its label to its numbers."""
+    kept = [line for line in row if not LEADERS.fullmatch(line.text)]
+    if len(kept) == len(row):
+        return row
+    return [line.model_copy(update={"text": line.text.rstrip(" .·…")}) for line in kept]
 
 
 def _blocks(rows: list[Row]) -> list[tuple[int, int]]:

@@ -8,8 +8,10 @@ import pytest
 
 from agents.library.documents.amounts import Writing, currencies, find_amounts, find_bare_amounts
 
+PLAIN = Writing()
 
-def found(text: str, writing: Writing = Writing()) -> list[tuple[str, str | None]]:
+
+def found(text: str, writing: Writing = PLAIN) -> list[tuple[str, str | None]]:
     return [(format(money.value, "f"), money.currency) for _, _, money in find_amounts(text, writing)]
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from agents.library.documents.dates import Reading, day_comes_first, find_dates
 
+PLAIN = Reading()
 
-def values(text: str, reading: Reading = Reading()) -> list[str]:
+
+def values(text: str, reading: Reading = PLAIN) -> list[str]:
     return [dated.value for _, _, dated in find_dates(text, reading)]
 
 
@@ -99,7 +101,7 @@ def test_the_documents_own_order_decides_what_is_ambiguous() -> None:
 
 
 def test_an_ambiguous_order_lowers_the_certainty() -> None:
-    def certainty(text: str, reading: Reading = Reading()) -> float:
+    def certainty(text: str, reading: Reading = PLAIN) -> float:
         return next(dated.certainty for _, _, dated in find_dates(text, reading))
 
     assert certainty("04/05/2016") < certainty("04/05/2016", Reading(day_first=True)) < certainty("24/05/2016")

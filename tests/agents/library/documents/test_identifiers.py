@@ -41,7 +41,9 @@ def test_an_identifier_is_found_with_its_kind(text: str, kind: str, value: str) 
     assert (kind, value) in found(text)
 
 
-@pytest.mark.parametrize("text", ["Form and order", "invoice number unknown to us", "no. 5", "2830-34", "DE 000 000 001"])
+@pytest.mark.parametrize(
+    "text", ["Form and order", "invoice number unknown to us", "no. 5", "2830-34", "DE 000 000 001"]
+)
 def test_words_and_numbers_without_a_name_are_left_alone(text: str) -> None:
     assert found(text) == []
 
