@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from . import values
+from .errors import Permanent
+
 
 class Progress(BaseModel):
     """Something was reached; `data` may be any pydantic or JSON value."""
@@ -33,6 +36,12 @@ class ToolCall(BaseModel):
 
 Emit = Progress | TextDelta | ToolCall
 
+_TYPES = (
+    Progress.type,
+    TextDelta.type,
+    ToolCall.type,
+)  # a subclass may not pass for an event of the host, such as output
+
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
@@ -42,3 +51,13 @@ class Emitted:
     step: str
     at: float  # seconds since the epoch
     data: str
+
+
+def written(event: Emit) -> str:
+    """The event's data as JSON text. Raises Permanent for what is no event, or has no JSON form."""
+    if not isinstance(event, Emit) or event.type not in _TYPES:
+        raise Permanent(f"emit takes a Progress, a TextDelta or a ToolCall, and was given {type(event).__name__}")
+    try:
+        return values.encode(type(event), event)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Permanent(f"a {event.type} event has no JSON form: {error}") from None

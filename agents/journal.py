@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,8 +55,8 @@ class Journal:
         if record is not None and record.digest != digest:
             raise StepMismatch(
                 str(step),
-                "was recorded with other arguments; the code or its inputs changed under a run in progress. "
-                "Give the step a new name where its meaning changed, or start the task anew.",
+                "was recorded with other arguments; the code or its inputs changed under a run in progress, or two "
+                "steps share a key. Give the step a new name where its meaning changed, or start the task anew.",
             )
         return record
 
@@ -90,8 +91,8 @@ class Cursor:
                 continue
             if not isinstance(text, str) or not text or len(text.encode("utf-8", "replace")) > KEY_LIMIT:
                 raise StepError(str(name)[:60], f"its {what} must be text of 1 to {KEY_LIMIT} bytes")
-            if "\0" in text or not text.isprintable():
-                raise StepError(ascii(name)[:60], f"its {what} holds characters that cannot be stored")
+            if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+                raise StepError(ascii(name)[1:-1][:60], f"its {what} holds control characters or lone surrogates")
         if key is not None:
             return StepId(name, f":{key}")
         self._reached[name] += 1

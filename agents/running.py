@@ -7,21 +7,24 @@ import inspect
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
+from pydantic.errors import PydanticUserError
 
 from . import values
 from .artifacts import Artifact, ArtifactStore, keep
+from .calling import call, heeding_cancel
 from .context import Mode
 from .errors import RubatoError, StepError
-from .events import Emit, Emitted
+from .events import Emit, Emitted, written
 from .ids import derived_id
 from .journal import Cursor, Journal, StepId, StepRecord
+from .returns import return_type
 
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
 _MARK = "rubato_step"  # where an error says which step raised it
@@ -105,40 +108,37 @@ class RunContext:
         cancellable: bool = True,
     ) -> Any:
         """The recorded value of this step, or what `fn(*args)` gives now, once that is recorded."""
+        outer = _step.get()
+        if outer is not None and key is None:
+            raise StepError(name, f"runs inside of step {str(outer)!r}, which a replay skips; give it a key=")
         with self._cursor.enter(name, key) as step:
-            try:
-                digest = values.digest(args)
-            except ValueError as error:
-                raise StepError(str(step), str(error)) from None
-            kind = values.return_type(fn, returns)
+            digest = _digest(step, args)
+            kind = _type(step, fn, returns)
             recorded = self._journal.find(step, digest)
             if recorded is not None:
                 return _read(step, kind, recorded.value)
             await self._recorder.may_start()
-            return await self._perform(step, digest, kind, fn, args, cancellable)
+            with heeding_cancel():
+                value = await asyncio.ensure_future(_call(step, fn, args, cancellable))
+                return await self._record(step, digest, kind, value)
 
-    async def _perform(
-        self, step: StepId, digest: str, kind: Any, fn: Callable[..., Any], args: tuple[Any, ...], cancellable: bool
-    ) -> Any:
-        work = asyncio.ensure_future(_call(step, fn, args))
-        cancelled = await _wait(work, may_cancel=cancellable and inspect.iscoroutinefunction(fn))
-        text = _write(step, kind, work.result())
-        value = _read(step, kind, text)
+    async def _record(self, step: StepId, digest: str, kind: Any, value: Any) -> Any:
+        """Record the value and return it as every replay will: as it comes back from JSON."""
+        text = _write(step, kind, value)
+        read = _read(step, kind, text)
         record = StepRecord(step, digest, text)
         await self._recorder.record(record)
         self._journal.add(record)
-        if cancelled:
-            raise asyncio.CancelledError
-        return value
+        return read
 
     async def emit(self, event: Emit) -> None:
         """Tell the listeners, unless an earlier attempt already did."""
+        data = written(event)
         step = _step.get()
         number = self._emits[step]
         self._emits[step] += 1
         if step is None and number < self._facts.emitted:
             return
-        data = values.encode(type(event), event)
         await self._recorder.emit(Emitted(event.type, str(step or ""), time.time(), data))
 
     async def artifact(
@@ -161,12 +161,12 @@ def failed_step(error: BaseException) -> str | None:
     return None if step is None else str(step)
 
 
-async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Run an async function here and any other in a thread, both knowing which step they are."""
+async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...], cancellable: bool) -> Any:
+    """Call the function so that it knows which step it is, and so do its errors."""
     _step.set(step)
     try:
-        return await _value(fn, args)
-    except asyncio.CancelledError:
+        return await call(fn, args, cancellable=cancellable)
+    except (asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
         error.__dict__[_MARK] = step
@@ -177,47 +177,41 @@ async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...]) -> 
         raise raised from error
 
 
-async def _value(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    if inspect.iscoroutinefunction(fn):
-        return await fn(*args)
-    loop = asyncio.get_running_loop()
-    value = await loop.run_in_executor(None, copy_context().run, _guarded, fn, args)
-    return await value if inspect.isawaitable(value) else value
-
-
-def _guarded(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _digest(step: StepId, args: tuple[Any, ...]) -> str:
     try:
-        return fn(*args)
-    except StopIteration as error:  # a Future cannot carry it, and the step would hang for ever
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        return values.digest(args)
+    except ValueError as error:
+        raise StepError(str(step), str(error)) from None
 
 
-async def _wait(work: asyncio.Future[Any], *, may_cancel: bool) -> bool:
-    """Wait for the work and say whether a cancel came meanwhile; a second cancel is not waited for."""
+def _type(step: StepId, fn: Callable[..., Any], returns: Any) -> Any:
+    """The type to record; an unusable one is refused here, before the function has done anything."""
+    if not callable(fn):
+        if inspect.iscoroutine(fn):
+            fn.close()
+        raise StepError(str(step), f"needs a function and its arguments, and was given {type(fn).__name__}")
+    kind = return_type(fn, returns)
     try:
-        await (work if may_cancel else asyncio.shield(work))
-    except asyncio.CancelledError:
-        if may_cancel or work.cancelled():
-            raise
-        await asyncio.shield(asyncio.wait([work]))
-        if work.exception() is not None:
-            raise
-        return True
-    return False
+        values.adapter(kind)
+    except (PydanticUserError, NameError, TypeError) as error:
+        raise StepError(str(step), f"its type {values.label(kind)} cannot be recorded: {values.brief(error)}") from None
+    return kind
 
 
 def _write(step: StepId, kind: Any, value: Any) -> str:
     try:
         return values.encode(kind, value)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise StepError(str(step), f"its value ({type(value).__name__}) has no JSON form: {error}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError, PydanticUserError) as error:
+        raise StepError(
+            str(step), f"its value ({type(value).__name__}) has no JSON form: {values.brief(error)}"
+        ) from None
 
 
 def _read(step: StepId, kind: Any, text: str) -> Any:
     try:
         return values.decode(kind, text)
     except ValidationError as error:
-        raise StepError(str(step), f"its value does not fit its type {kind}: {_first(error)}") from None
+        raise StepError(str(step), f"its value does not fit its type {values.label(kind)}: {_first(error)}") from None
 
 
 def _first(error: ValidationError) -> str:

@@ -2,75 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, TypeVar, get_type_hints
-from weakref import WeakKeyDictionary
+from functools import lru_cache
+from typing import Any, NoReturn, get_args
 
-from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticUserError
+
+from .arguments import digest
+
+__all__ = ["adapter", "brief", "decode", "digest", "encode", "label", "publish", "refuse_constants"]
+
+# NaN is then written as it is, and refused; pydantic's own way is a null that nobody meant.
+_CONFIG = ConfigDict(ser_json_inf_nan="constants")
 
 
 @lru_cache(maxsize=1024)
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """The validator and serialiser of a type, built once."""
-    return TypeAdapter(kind)
-
-
-def return_type(fn: Callable[..., Any], returns: Any = None) -> Any:
-    """The type that `fn`'s value comes back as: `returns`, else its annotation, else plain JSON."""
-    if returns is not None:
-        return returns
-    while isinstance(fn, partial):
-        fn = fn.func
-    if inspect.isclass(fn):
-        return fn
-    target: Any = fn if inspect.isroutine(fn) else type(fn).__call__
-    target = getattr(target, "__func__", target)
-    if "return" not in (getattr(target, "__annotations__", None) or {}):
-        return Any
-    if target not in _returns:
-        _returns[target] = _resolved(target)
-    return _returns[target]
-
-
-# Weak, so that closures made anew in each run are not kept.
-_returns: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
-
-
-def _resolved(fn: Callable[..., Any]) -> Any:
+    """The validator and serialiser of a type, built once. Raises PydanticUserError for a type that has none."""
     try:
-        kind = get_type_hints(fn, include_extras=True)["return"]
-    except (NameError, TypeError):
-        return Any  # a name that only the type checker sees: the value is plain JSON
-    return Any if isinstance(kind, TypeVar) or bool(getattr(kind, "__parameters__", None)) else kind
+        return TypeAdapter(kind, config=_CONFIG)
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(kind)  # a model says in its own config how it is written
 
 
 def encode(kind: Any, value: Any) -> str:
-    """`value` as JSON text. Raises ValueError where it has no JSON form."""
-    return adapter(kind).dump_json(value, warnings=False).decode()
+    """`value` as the JSON text that `decode` reads. Raises ValueError where it has no JSON form."""
+    text = adapter(kind).dump_json(value, warnings=False, by_alias=False, round_trip=kind is not Any)
+    refuse_constants(text)
+    return text.decode()
 
 
 def decode(kind: Any, text: str | bytes) -> Any:
-    """The value that `text` holds, as `kind`. Raises pydantic.ValidationError where it does not fit."""
-    return adapter(kind).validate_json(text)
+    """The value that `encode` wrote, as `kind`. Raises pydantic.ValidationError where it does not fit."""
+    return adapter(kind).validate_json(text, by_alias=False, by_name=True)
 
 
-def digest(args: tuple[Any, ...]) -> str:
-    """What tells these arguments from others: a digest of their JSON, whatever the order of keys.
+def publish(kind: Any, value: Any) -> str:
+    """`value` as a reader of its JSON Schema expects it: by alias, and with what it computes."""
+    return adapter(kind).dump_json(value, warnings=False, by_alias=True).decode()
 
-    Raises ValueError that says which argument has no JSON form.
-    """
-    plain = []
-    for place, value in enumerate(args, start=1):
-        try:
-            plain.append(to_jsonable_python(value))
-        except (PydanticSerializationError, ValueError, RecursionError) as error:
-            raise ValueError(
-                f"argument {place} ({type(value).__name__}) is neither JSON nor pydantic: {error}"
-            ) from None
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+def refuse_constants(text: str | bytes) -> None:
+    """Raises ValueError for NaN and Infinity, which parsers let pass though JSON has no such numbers."""
+    found = ("NaN" in text or "Infinity" in text) if isinstance(text, str) else (b"NaN" in text or b"Infinity" in text)
+    if found:  # if only in a string
+        json.loads(text, parse_constant=_refuse)
+
+
+def label(kind: Any) -> str:
+    """What a type is called in a message."""
+    return str(kind) if get_args(kind) else getattr(kind, "__name__", str(kind))
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error: pydantic goes on with advice to the author of the type."""
+    return str(error).partition("\n")[0]
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"JSON has no {constant}")

@@ -1,0 +1,67 @@
+"""How a step's function is called: async code in the loop, any other in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+
+
+async def call(fn: Callable[..., Any], args: tuple[Any, ...], *, cancellable: bool) -> Any:
+    """What `fn(*args)` gives, or what comes of awaiting that; in a task of its own.
+
+    A cancel ends async code where that is cancellable. All else is waited for and its value returned as if no cancel
+    had come (`heeding_cancel` raises it later). A second cancel is not waited for.
+    """
+    if inspect.iscoroutinefunction(fn):
+        if cancellable:
+            return await fn(*args)
+        return await _finished(asyncio.ensure_future(fn(*args)))
+    in_thread = asyncio.get_running_loop().run_in_executor(None, copy_context().run, _guarded, fn, args)
+    value = await _finished(in_thread)
+    if not inspect.isawaitable(value):  # a lambda, say, that only makes the coroutine
+        return value
+    work = asyncio.ensure_future(value)
+    if not cancellable:
+        return await _finished(work)
+    if _cancels():  # it came while the thread ran
+        work.cancel()
+    return await work
+
+
+@contextmanager
+def heeding_cancel() -> Iterator[None]:
+    """A cancel of this task that the block swallowed is raised at its end, whatever else came of the block."""
+    before = _cancels()
+    try:
+        yield
+    except Exception as error:
+        if _cancels() > before:
+            raise asyncio.CancelledError from error
+        raise
+    if _cancels() > before:
+        raise asyncio.CancelledError
+
+
+def _cancels() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+async def _finished(work: asyncio.Future[Any]) -> Any:
+    """What the work gives, even if a cancel comes meanwhile; a second one is not waited for."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        return await asyncio.shield(work)
+
+
+def _guarded(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    try:
+        value = fn(*args)
+        return list(value) if isinstance(value, Iterator) else value  # its code runs as it is gone through: here
+    except StopIteration as error:  # a Future cannot carry it, and the step would hang for ever
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
