@@ -9,6 +9,7 @@ import sys
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from . import values
 from .context import Context
@@ -19,6 +20,8 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+MOST_PROBLEMS = 50  # told at once
+LONGEST_PLACE = 80  # characters of a field's name as it was sent
 
 
 class Agent(Generic[In, Out]):
@@ -65,31 +68,40 @@ def version_of(agent: type[Agent[Any, Any]]) -> str:
 def read_input(agent: type[Agent[Any, Any]], body: str | bytes) -> Any:
     """The input that this JSON holds; unknown fields are refused. Raises InvalidInput with every problem."""
     try:
-        return values.adapter(input_type(agent)).validate_json(body, extra="forbid")
+        given = values.adapter(input_type(agent)).validate_json(body, extra="forbid")
+        values.refuse_constants(body)
     except ValidationError as error:
         raise InvalidInput(f"this is not an input of agent {agent.name!r}", problems(error)) from None
+    except ValueError as error:
+        raise InvalidInput(f"this is not an input of agent {agent.name!r}", (f"body: Invalid JSON: {error}",)) from None
+    return given
 
 
 def write_output(agent: type[Agent[Any, Any]], output: Any) -> str:
-    """The output as JSON text. Raises InvalidOutput where it is not of the declared type."""
+    """The output as JSON text, as its schema has it. Raises InvalidOutput where it is not of the declared type."""
     kind = output_type(agent)
     try:
-        text = values.encode(kind, output)
-        values.decode(kind, text)
+        values.decode(kind, values.encode(kind, output))
+        return values.publish(kind, output)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         detail = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)
         raise InvalidOutput(
-            f"agent {agent.name!r} returned {type(output).__name__}, which is not a {_label(kind)}: {detail}"
+            f"agent {agent.name!r} returned {type(output).__name__}, which is not a {values.label(kind)}: {detail}"
         ) from None
-    return text
 
 
 def problems(error: ValidationError) -> tuple[str, ...]:
     """One line for each thing that does not fit: where, and what is wrong; what was sent is not repeated."""
-    return tuple(
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)[:50]
-    )
+    found = error.errors(include_url=False, include_input=False)
+    more = (f"and {len(found) - MOST_PROBLEMS} more",) if len(found) > MOST_PROBLEMS else ()
+    return (*map(_problem, found[:MOST_PROBLEMS]), *more)
+
+
+def _problem(found: ErrorDetails) -> str:
+    where = ".".join(str(part)[:LONGEST_PLACE] for part in found["loc"]) or "body"
+    if found["type"] == "union_tag_invalid":  # pydantic's own sentence repeats the tag that was sent
+        return f"{where}: {found['ctx']['discriminator']} must be one of {found['ctx']['expected_tags']}"
+    return f"{where}: {found['msg']}"
 
 
 def _parameters(agent: type[Agent[Any, Any]]) -> tuple[Any, ...]:
@@ -100,7 +112,3 @@ def _parameters(agent: type[Agent[Any, Any]]) -> tuple[Any, ...]:
                 if not any(isinstance(arg, TypeVar) for arg in args):
                     return args
     raise TypeError(f"{agent.__name__} does not say its types: write class {agent.__name__}(Agent[Input, Output])")
-
-
-def _label(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))
