@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Protocol
-from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from .errors import Permanent
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+PLAIN = re.compile(r"[a-z0-9_-]{0,100}")  # a tenant that can name a folder as it is
 
 
 class ArtifactMissing(Permanent):
@@ -30,7 +30,7 @@ class Artifact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-    size: int
+    size: Annotated[int, Field(ge=0)]
     media_type: str = "application/octet-stream"
     name: str = ""
 
@@ -82,26 +82,16 @@ class FolderArtifacts:
     def write(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
-        if path.exists():
-            return digest
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if not _holds(path, data):
+            _make(path.parent)
+            _replace(path, data)
+        _sync(path.parent)
         return digest
 
     def read(self, sha256: str) -> bytes:
         try:
             data = self._path(sha256).read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise ArtifactMissing(f"no artifact {sha256}") from error
         return _checked(sha256, data)
 
@@ -121,7 +111,7 @@ class UrlArtifacts:
     def write(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
-        if not self._files.exists(path):
+        if self._size(path) != len(data):  # not there, or cut off where a file system has no atomic write
             self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._files.pipe_file(path, data)
         return digest
@@ -129,21 +119,67 @@ class UrlArtifacts:
     def read(self, sha256: str) -> bytes:
         try:
             data: bytes = self._files.cat_file(self._path(sha256))
-        except OSError as error:
+        except FileNotFoundError as error:
             raise ArtifactMissing(f"no artifact {sha256}") from error
         return _checked(sha256, data)
+
+    def _size(self, path: str) -> int | None:
+        try:
+            size: int | None = self._files.size(path)
+        except FileNotFoundError:
+            return None
+        return size
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{_valid(sha256)[:2]}/{sha256}"
 
 
 def artifact_store(url: str, tenant: str = "") -> ArtifactStore:
-    """The store at `url`: a plain path is a local folder, anything with a scheme goes to fsspec."""
-    return UrlArtifacts(url, tenant) if "://" in url else FolderArtifacts(Path(url), tenant)
+    """The store at `url`: a plain path or file:// is a local folder, any other scheme goes to fsspec."""
+    plain = url.removeprefix("file://")
+    return UrlArtifacts(url, tenant) if "://" in plain else FolderArtifacts(Path(plain), tenant)
 
 
 def _segment(tenant: str) -> str:
-    return f"t-{quote(tenant, safe='')}"
+    """A folder's name for the tenant, its own on every file system: some fold case, all have a longest name."""
+    if PLAIN.fullmatch(tenant):
+        return f"t-{tenant}"
+    return f"h-{hashlib.sha256(tenant.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, aside = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _valid(sha256: str) -> str:
