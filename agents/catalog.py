@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from pydantic.json_schema import JsonSchemaMode
+
 from . import values
 from .agent import NAME, Agent, input_type, output_type, version_of
 from .errors import NotLoadable
+from .importing import loaded
+from .journal import KEY_LIMIT
 from .policies import Background, Realtime
-
-SDK = (
-    "it needs the OpenAI Agents SDK, which imports as `agents` just as Rubato does, and Rubato's is the one on the "
-    "path; the two cannot be in one process, so call the SDK from a program of its own"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,12 @@ class Catalog(Mapping[str, Entry]):
 def load(reference: str) -> Entry:
     """The agent that `module:name` names. Raises NotLoadable with the reason."""
     module_name, colon, name = reference.partition(":")
-    if not (colon and module_name and name.isidentifier()):
+    if not (colon and all(part.isidentifier() for part in [*module_name.split("."), name])):
         raise NotLoadable(reference, "an agent is named module:Class, such as shop.support:Support")
-    found = getattr(_import(reference, module_name), name, None)
+    module = loaded(reference, module_name)
+    found = getattr(module, name, None)
     if not (inspect.isclass(found) and issubclass(found, Agent)):
-        raise NotLoadable(reference, f"module {module_name} has no agent class {name}")
+        raise NotLoadable(reference, _no_agent(module, name))
     wrong = faults(found)
     if wrong:
         raise NotLoadable(reference, "; ".join(wrong))
@@ -78,39 +77,61 @@ def faults(agent: type[Agent[Any, Any]]) -> list[str]:
     name = getattr(agent, "name", None)
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         wrong.append(f"name {name!r} must match {NAME.pattern}")
+    if not (isinstance(agent.version, str) and len(agent.version.encode("utf-8", "replace")) <= KEY_LIMIT):
+        wrong.append(f"version must be text of at most {KEY_LIMIT} bytes")
     if agent.realtime is None and agent.background is None:
         wrong.append("it has neither a realtime nor a background policy")
     if not isinstance(agent.realtime, Realtime | None) or not isinstance(agent.background, Background | None):
         wrong.append("realtime must be a Realtime and background a Background, or None")
+    return wrong + _faults_of_methods(agent) + _faults_of_types(agent)
+
+
+def _faults_of_methods(agent: type[Agent[Any, Any]]) -> list[str]:
+    wrong = []
+    if not _takes(agent, 0):
+        wrong.append("it must be made without arguments; put what it needs into setup()")
+    if inspect.iscoroutinefunction(agent.setup) or not _takes(agent.setup, 1):
+        wrong.append("setup() must be a plain method without parameters")
     if agent.run is Agent.run:
         wrong.append("it has no run()")
+    elif inspect.isasyncgenfunction(agent.run):
+        wrong.append("run() must return its answer and not yield; ctx.emit tells the listeners on the way")
     elif not inspect.iscoroutinefunction(agent.run):
         wrong.append("run() must be async; put blocking work into ctx.step, which runs plain functions in a thread")
-    try:
-        values.adapter(input_type(agent)).json_schema()
-        values.adapter(output_type(agent)).json_schema(mode="serialization")
-    except Exception as error:  # noqa: BLE001 - pydantic raises many kinds for types that have no schema
-        wrong.append(f"its types have no JSON Schema: {error}")
+    elif not _takes(agent.run, 3):
+        wrong.append("run() must take the context and the input")
     return wrong
 
 
-def _import(reference: str, module_name: str) -> ModuleType:
+def _faults_of_types(agent: type[Agent[Any, Any]]) -> list[str]:
     try:
-        return importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything
-        raise NotLoadable(reference, _reason(error, module_name)) from error
+        kinds = input_type(agent), output_type(agent)
+    except TypeError as error:
+        return [str(error)]
+    modes: tuple[JsonSchemaMode, JsonSchemaMode] = ("validation", "serialization")
+    wrong = []
+    for kind, mode in zip(kinds, modes, strict=True):
+        try:
+            values.adapter(kind).json_schema(mode=mode)
+        except Exception as error:  # noqa: BLE001 - pydantic raises many kinds for types that have no schema
+            wrong.append(f"its type {values.label(kind)} has no JSON Schema: {values.brief(error)}")
+    return wrong
 
 
-def _reason(error: Exception, module_name: str) -> str:
-    if _wants_sdk(error):
-        return SDK
-    if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
-        return f"there is no module {error.name} on PYTHONPATH"
-    return f"importing {module_name} failed: {type(error).__name__}: {error}"
+def _takes(fn: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with this many arguments."""
+    try:
+        inspect.signature(fn).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # its signature is not known
+        return True
+    return True
 
 
-def _wants_sdk(error: Exception) -> bool:
-    """Whether a module asked our `agents` for something only the OpenAI SDK's `agents` has."""
-    if isinstance(error, AttributeError):
-        return isinstance(error.obj, ModuleType) and error.obj.__name__ == "agents"
-    return isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "agents"
+def _no_agent(module: ModuleType, name: str) -> str:
+    if hasattr(module, name):
+        return f"{name} in module {module.__name__} is not a class derived from agents.Agent"
+    own = [key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, Agent)]
+    others = [key for key in own if vars(module)[key] is not Agent]
+    return f"module {module.__name__} has no agent class {name}" + (f"; it has {', '.join(others)}" if others else "")
