@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
@@ -14,22 +14,22 @@ async def call(fn: Callable[..., Any], args: tuple[Any, ...], *, cancellable: bo
     """What `fn(*args)` gives, or what comes of awaiting that; in a task of its own.
 
     A cancel ends async code where that is cancellable. All else is waited for and its value returned as if no cancel
-    had come (`heeding_cancel` raises it later). A second cancel is not waited for.
+    had come (`heeding_cancel` raises it later). A second cancel is not waited for. What would end more than the step,
+    such as SystemExit, is raised as a RuntimeError.
     """
     if inspect.iscoroutinefunction(fn):
-        if cancellable:
-            return await fn(*args)
-        return await _finished(asyncio.ensure_future(fn(*args)))
-    in_thread = asyncio.get_running_loop().run_in_executor(None, copy_context().run, _guarded, fn, args)
-    value = await _finished(in_thread)
-    if not inspect.isawaitable(value):  # a lambda, say, that only makes the coroutine
-        return value
-    work = asyncio.ensure_future(value)
-    if not cancellable:
-        return await _finished(work)
-    if _cancels():  # it came while the thread ran
-        work.cancel()
-    return await work
+        value = fn(*args)
+    else:
+        in_thread = asyncio.get_running_loop().run_in_executor(None, copy_context().run, _guarded, fn, args)
+        value = await _finished(in_thread)
+        if not inspect.isawaitable(value):
+            return value
+        if cancellable and _cancels():  # it came while, say, a lambda made the coroutine
+            if inspect.iscoroutine(value):
+                value.close()
+            raise asyncio.CancelledError
+    work = _awaited(value)
+    return await (work if cancellable else _finished(asyncio.ensure_future(work)))
 
 
 @contextmanager
@@ -59,9 +59,26 @@ async def _finished(work: asyncio.Future[Any]) -> Any:
         return await asyncio.shield(work)
 
 
+async def _awaited(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit out of a task of its own would end the whole loop
+        raise _ordinary(error) from error
+
+
 def _guarded(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     try:
         value = fn(*args)
         return list(value) if isinstance(value, Iterator) else value  # its code runs as it is gone through: here
     except StopIteration as error:  # a Future cannot carry it, and the step would hang for ever
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise _ordinary(error) from error
+    except Exception:
+        raise
+    except BaseException as error:  # likewise; nor is a CancelledError in a thread the cancel of its run
+        raise _ordinary(error) from error
+
+
+def _ordinary(error: BaseException) -> RuntimeError:
+    return RuntimeError(f"{type(error).__name__}: {error}")

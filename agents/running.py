@@ -166,15 +166,9 @@ async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...], can
     _step.set(step)
     try:
         return await call(fn, args, cancellable=cancellable)
-    except (asyncio.CancelledError, GeneratorExit):
-        raise
     except Exception as error:
         error.__dict__[_MARK] = step
         raise
-    except BaseException as error:  # SystemExit out of a task of its own would end the whole loop
-        raised = RuntimeError(f"{type(error).__name__}: {error}")
-        raised.__dict__[_MARK] = step
-        raise raised from error
 
 
 def _digest(step: StepId, args: tuple[Any, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agents.journal import Journal
+from agents.running import failed_step
 
 from .making import Notes, context
 
@@ -106,17 +107,31 @@ async def test_stop_iteration_is_an_error_like_any_other() -> None:
             await asyncio.wait_for(context().step("work", fn), 5)
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
-@pytest.mark.parametrize("plain", [True, False])
-async def test_an_exit_inside_of_a_step_ends_the_step_and_not_the_process(error: BaseException, plain: bool) -> None:
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+async def test_what_would_end_more_than_a_thread_ends_the_step_only(error: BaseException) -> None:
     def leave() -> None:
         raise error
 
-    async def leave_in_loop() -> None:
+    with pytest.raises(RuntimeError, match=type(error).__name__) as caught:
+        await context().step("work", leave)
+
+    assert failed_step(caught.value) == "work#0"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("cancellable", [True, False])
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_an_exit_in_the_loop_ends_the_step_only(error: BaseException, cancellable: bool, wrapped: bool) -> None:
+    async def leave() -> None:
+        await asyncio.sleep(0)
         raise error
 
-    with pytest.raises(RuntimeError, match=type(error).__name__):
-        await context().step("work", leave if plain else leave_in_loop)
+    fn = (lambda: leave()) if wrapped else leave
+
+    with pytest.raises(RuntimeError, match=type(error).__name__) as caught:
+        await context().step("work", fn, cancellable=cancellable)
+
+    assert failed_step(caught.value) == "work#0"
 
 
 async def cancelled(running: asyncio.Future[Any]) -> bool:
