@@ -19,6 +19,10 @@ class Busy(Exception):
     """Another `up` or `down` is at work in the same state folder."""
 
 
+class OtherStore(Exception):
+    """The settings name another store than the one that holds this folder's tasks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """What an `up` started, as `cluster.json` keeps it."""
@@ -26,11 +30,18 @@ class Running:
     cluster: str  # the mark on every process that belongs to it
     url: str
     address: str  # of Ray's GCS
-    ours: bool  # whether `up` started Ray, or joined what was there
     logs: str
+    store: str
+    pid: int = 0  # of the process that leads a Ray of our own; 0 where somebody else started Ray
     agents: dict[str, str] = field(default_factory=dict)  # name -> module:Class
     settings: dict[str, Any] = field(default_factory=dict)
+    dashboard: str = ""
     since: float = 0.0  # seconds since the epoch
+
+    @property
+    def ours(self) -> bool:
+        """Whether `up` started Ray, and `down` is to end it."""
+        return self.pid != 0
 
 
 class StateFolder:
@@ -38,14 +49,6 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-
-    @property
-    def store(self) -> Path:
-        return self.path / "ledger.db"
-
-    @property
-    def artifacts(self) -> Path:
-        return self.path / "artifacts"
 
     @property
     def token(self) -> Path:
@@ -67,6 +70,25 @@ class StateFolder:
         """The id of a folder that was made before."""
         file = self.path / "id"
         return file.read_text().strip() if file.exists() else None
+
+    def store(self, wanted: str) -> tuple[Path, str]:
+        """The path of the store, and its id where this folder has had one; `wanted` is what the settings say.
+
+        Raises OtherStore where they say another one than the folder has had.
+        """
+        try:
+            known = json.loads((self.path / "store.json").read_text())
+        except FileNotFoundError:
+            return Path(wanted or self.path / "ledger.db"), ""
+        if wanted and Path(wanted) != Path(known["path"]):
+            raise OtherStore(
+                f"the tasks of {self.path} are in {known['path']}, and the settings name {wanted}; "
+                "leave the setting out, or choose another state folder with --state"
+            )
+        return Path(known["path"]), known["id"]
+
+    def remember_store(self, path: Path, id: str) -> None:
+        _write(self.path / "store.json", json.dumps({"path": str(path), "id": id}) + "\n")
 
     def running(self) -> Running | None:
         """What the last `up` wrote, whether or not it still runs."""

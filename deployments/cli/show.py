@@ -80,3 +80,29 @@ def _brief(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else text[:99] + "…"
+
+
+def show_status(status: dict[str, Any]) -> None:
+    """What `status` found, a line for each thing."""
+    if not status["up"]:
+        note("Rubato is not up; start it with ./rubato up")
+        return
+    ready = "" if status["ready"] else ", not ready: see the logs"
+    tasks = ", ".join(f"{count} {state}" for state, count in sorted(status["tasks"].items()) if count) or "none"
+    rows = [("up", f"{status['url']} ({status['ingress']}{ready})")]
+    rows += [("agent", f"{name}: {_replicas(agent['replicas'])}") for name, agent in status["agents"].items()]
+    rows += [("workers", _workers(kind)) for kind in status["workers"]]
+    rows += [("tasks", tasks), ("store", f"{status['store']} ({status['store_bytes'] / 2**20:.1f} MiB)")]
+    rows += [("dashboard", status["dashboard"])] if status["dashboard"] else []
+    rows += [("logs", status["logs"])]
+    for label, text in rows:
+        typer.echo(f"{label:10}{text}")
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica" + ("" if count == 1 else "s") if count else "background only"
+
+
+def _workers(kind: dict[str, Any]) -> str:
+    trouble = f"; {kind['trouble']}" if kind["trouble"] else ""
+    return f"{kind['ready']} of {kind['wanted']} of kind {kind['kind']} for {', '.join(kind['agents'])}{trouble}"

@@ -1,0 +1,177 @@
+"""Ray on this machine: started for one Rubato alone and reachable from here only; or joined where one runs already."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents import RubatoError
+
+from .processes import MARK, end
+
+START_SECONDS = 60.0
+FOLDERS = Path("/tmp")  # not $TMPDIR: the sockets in it may have only short paths
+
+
+class RayProblem(RubatoError):
+    """Ray could not be started or joined; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRay:
+    """How a Ray of our own is started. `folder` is Ray's, made for this start; `env` is that of all its processes."""
+
+    cluster: str
+    folder: Path
+    port: int
+    agents: tuple[int, int, int, int]  # ports of Ray's own agents
+    env: dict[str, str]
+    log: Path
+    dashboard: int = 0  # the port of Ray's dashboard, 0 for none
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+def make_folder(cluster: str) -> Path:
+    """An empty folder for one start of Ray; what earlier starts left behind is removed."""
+    remove_folders(cluster)
+    return Path(tempfile.mkdtemp(prefix=_prefix(cluster), dir=FOLDERS))
+
+
+def remove_folders(cluster: str) -> None:
+    """Remove whatever Ray kept for this cluster."""
+    for folder in FOLDERS.glob(f"{_prefix(cluster)}*"):
+        if folder.stat(follow_symlinks=False).st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_token(file: Path) -> None:
+    """See that there is a secret which every process of the cluster must present."""
+    if not file.exists():
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(secrets.token_hex(32))
+
+
+def environment(cluster: str, token: Path, serve_env: Mapping[str, str], python_path: list[Path]) -> dict[str, str]:
+    """The environment of every process of a Ray of our own, and of whoever connects to it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {
+        **inherited,
+        **serve_env,
+        MARK: cluster,
+        "SPT_NOENV": "1",  # else Ray's processes overwrite their environment, and the mark with it, by their title
+        "PYTHONPATH": os.pathsep.join(map(str, python_path)),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # off, as it always is there, Ray listens on loopback only
+        "RAY_enable_worker_prestart": "0",  # each idle worker would take a second of CPU, and we start none but actors
+        "RAY_prestart_worker_first_driver": "0",
+    }
+
+
+def start(ray: LocalRay) -> subprocess.Popen[bytes]:
+    """Start Ray in a session of its own; returns at once. Its first process ends when any of Ray's own does."""
+    command = [sys.executable, "-P", "-m", "cluster.head"]
+    command.append(json.dumps([str(ray.folder), ray.port, ray.agents, ray.dashboard]))
+    with ray.log.open("wb") as log:
+        return subprocess.Popen(
+            command, env=ray.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+        )
+
+
+def wait(ray: LocalRay, process: subprocess.Popen[bytes]) -> None:
+    """Returns when Ray takes connections. Raises RayProblem where it ends instead, or takes too long."""
+    ends = time.monotonic() + START_SECONDS
+    while not (ray.folder / "ready").exists():
+        if process.poll() is not None:
+            raise RayProblem(f"Ray ended while it started; its last words were: {_last_line(ray.log)}")
+        if time.monotonic() > ends:
+            raise RayProblem(f"Ray had not started after {START_SECONDS:.0f} s")
+        time.sleep(0.05)
+
+
+def adopt(env: Mapping[str, str]) -> None:
+    """Let this process speak to a Ray that has this environment; before anything imports Ray, which reads it once."""
+    os.environ.update({name: value for name, value in env.items() if name.startswith(("RAY_", "HAPROXY"))})
+
+
+def connect(address: str) -> str:
+    """Connect this process to a Ray that `start` started, and return the id of its node."""
+    import ray
+
+    from .remote import NAMESPACE
+
+    ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def join(address: str, root: Path, python_path: list[Path]) -> str:
+    """Connect to a Ray that somebody else started and return the id of this node, which must be its head.
+
+    Every worker there gets our code. Raises RayProblem with what to do instead.
+    """
+    if address.startswith("ray://"):
+        raise RayProblem(
+            f"RAY_ADDRESS={address} is a Ray Client address; run this on the head node, with its GCS address"
+        )
+    os.environ["RAY_AUTH_MODE"] = auth_mode(os.environ, Path.home())
+    import ray
+
+    from .remote import NAMESPACE
+
+    runtime_env = {
+        "working_dir": str(root),
+        "excludes": [".venv", ".git", ".rubato", ".mypy_cache", ".ruff_cache", ".pytest_cache", "/samples", "/tests"],
+        "env_vars": {"PYTHONPATH": os.pathsep.join(map(str, python_path))},
+    }
+    try:
+        ray.init(address, namespace=NAMESPACE, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RayProblem(f"RAY_ADDRESS={address} cannot be joined: {error}") from error
+    here = str(ray.get_runtime_context().get_node_id())
+    heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
+    if here not in heads:
+        raise RayProblem(
+            "this is not the head node of the cluster, and the ledger's file must lie there: run this there"
+        )
+    return here
+
+
+def auth_mode(env: Mapping[str, str], home: Path) -> str:
+    """How to speak to a cluster that we join: as the environment says, else with a token where there is one.
+
+    Said explicitly because a Ray that is joined by its address would not look for the token by itself.
+    """
+    if "RAY_AUTH_MODE" in env:
+        return env["RAY_AUTH_MODE"]
+    known = "RAY_AUTH_TOKEN" in env or "RAY_AUTH_TOKEN_PATH" in env or (home / ".ray" / "auth_token").exists()
+    return "token" if known else "disabled"
+
+
+def stop(cluster: str) -> int:
+    """End every process of a Ray that `start` started and remove its folder. Says how many there were."""
+    ended = end(cluster)
+    remove_folders(cluster)
+    return ended
+
+
+def _prefix(cluster: str) -> str:
+    return f"rubato-{cluster[:8]}-"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "none"

@@ -1,0 +1,74 @@
+"""The background of a Rubato: its store taken, its ledger and pool started, its workers waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agents import RubatoError
+from agents.catalog import Catalog
+from cluster.errors import StoreProblem
+from cluster.sqlite import SqliteStore
+
+from .state import StateFolder
+
+WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents
+POLL = 0.2
+
+
+class NoWorkers(RubatoError):
+    """Workers did not come up; the message says why."""
+
+
+def take_store(state: StateFolder, wanted: str) -> tuple[Path, str, int]:
+    """Path, id and new generation of the store; from now on no older ledger can write to it.
+
+    Raises StoreProblem where the folder's store is gone or is another one: its tasks are never silently forgotten.
+    """
+    path, known = state.store(wanted)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    owner = SqliteStore(path).take(create=not known)
+    if known and owner.store_id != known:
+        raise StoreProblem(f"{path} is not the store that {state.path} had: restore that one, or use another --state")
+    state.remember_store(path, owner.store_id)
+    return path, owner.store_id, owner.generation
+
+
+def start_ledger(store: tuple[Path, str, int], node: str) -> None:
+    """Returns when the ledger answers."""
+    from cluster import actors
+
+    path, store_id, generation = store
+    actors.start_ledger(actors.LedgerPlan(str(path), store_id, generation), node)
+
+
+def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, node: str) -> None:
+    """Returns when the pool answers; its workers come by themselves."""
+    import ray
+
+    from cluster import actors, pool
+
+    kinds = pool.kinds(catalog.values(), workers, ray.cluster_resources().get("CPU", 1.0))
+    actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs)), node)
+
+
+def wait_for_workers(tell: Callable[[str], None]) -> None:
+    """Returns when every worker that is wanted takes work. Raises NoWorkers as soon as one cannot start."""
+    from cluster.actors import pool_status
+
+    ends = time.monotonic() + WORKERS_SECONDS
+    while True:
+        kinds: list[dict[str, Any]] = pool_status()
+        wanted = sum(kind["wanted"] for kind in kinds)
+        ready = sum(kind["ready"] for kind in kinds)
+        troubles = [f"a worker for {', '.join(kind['agents'])}: {kind['trouble']}" for kind in kinds if kind["trouble"]]
+        if troubles:
+            raise NoWorkers("; ".join(troubles))
+        tell(f"{ready} of {wanted}")
+        if ready >= wanted:
+            return
+        if time.monotonic() > ends:
+            raise NoWorkers(f"only {ready} of {wanted} workers were ready after {WORKERS_SECONDS:.0f} s")
+        time.sleep(POLL)

@@ -1,0 +1,157 @@
+"""`up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.state import ROOT, Busy, OtherStore, StateFolder
+
+from .errors import CommandFailed, UsageProblem
+from .hints import hints
+from .options import DEFAULT_STATE, AsJson, State, state_folder
+from .phases import audience
+from .show import complain, note, show_json, show_status
+
+if TYPE_CHECKING:
+    from deployments.state import Running
+    from deployments.up import Order
+
+Agents = Annotated[
+    list[str] | None, typer.Option("--agents", metavar="MODULE:NAME", help="A further agent; may be repeated.")
+]
+Only = Annotated[bool, typer.Option("--only", help="Serve just those of --agents.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Where to listen; 8000 by default.")]
+Host = Annotated[str | None, typer.Option(help="On which address; 127.0.0.1 by default.")]
+Store = Annotated[str | None, typer.Option(metavar="PATH", help="The SQLite file that holds the tasks.")]
+SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings.", show_default="rubato.toml")]
+
+
+def up(
+    agents: Agents = None,
+    only: Only = False,
+    port: Port = None,
+    host: Host = None,
+    store: Store = None,
+    settings: SettingsFile = ROOT / "rubato.toml",
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Start Ray on this machine (or join the one at RAY_ADDRESS), and serve agents on it."""
+    began = time.monotonic()
+    folder = state_folder(state)
+    with _told(folder):
+        order = _order(folder, settings, agents or [], only, _flags(port=port, host=host, store=store))
+        folder.make()
+        with folder.locked():
+            record = _already(order)
+            if record is None:
+                record = _start(order)
+                note(f"\nRubato is up after {time.monotonic() - began:.0f} s: {record.url}")
+                note(_try(record))
+
+
+def down(state: State = DEFAULT_STATE) -> None:
+    """End what `up` started. Tasks stay in the store, and the next `up` goes on with them."""
+    folder = state_folder(state)
+    with _told(folder):
+        if folder.id() is None:
+            note("nothing runs: there is no state folder")
+            return
+        from deployments.down import down as end
+
+        with folder.locked():
+            ended = end(folder)
+        note(f"Rubato is down; its tasks are kept in {folder.path}" if ended else "nothing runs")
+
+
+def status(json: AsJson = False, state: State = DEFAULT_STATE) -> None:
+    """Say what runs: URL, agents, workers, tasks, store."""
+    from dataclasses import asdict
+
+    folder = state_folder(state)
+    with _told(folder):
+        from deployments.status import status as look
+
+        found = look(folder)
+    if json:
+        show_json(asdict(found), compact=True)
+    else:
+        show_status(asdict(found))
+    if not found.up:
+        raise typer.Exit(1)
+
+
+def _flags(*, port: int | None, host: str | None, store: str | None) -> dict[str, dict[str, Any]]:
+    serve = {name: value for name, value in (("port", port), ("host", host)) if value is not None}
+    return {"serve": serve, "store": {} if store is None else {"url": store}}
+
+
+def _order(folder: StateFolder, file: Path, agents: list[str], only: bool, flags: dict[str, dict[str, Any]]) -> Order:
+    from deployments.settings import load
+    from deployments.up import Order
+
+    settings = load(file, os.environ, flags)
+    named = {} if only else {name: table.agent for name, table in settings.agents.items()}
+    if not named and not agents:
+        raise UsageProblem("there is no agent to serve: name one with --agents MODULE:NAME, or in rubato.toml")
+    return Order(folder, settings, named, tuple(agents), os.environ.get("RAY_ADDRESS", ""))
+
+
+def _already(order: Order) -> Running | None:
+    """What runs for this folder already, said; with what the order asks beyond it."""
+    from deployments.up import difference, running
+
+    record = running(order.state)
+    if record is None:
+        return None
+    note(f"Rubato is already up: {record.url}")
+    changes = difference(record, order)
+    for line in changes:
+        note(f"  {line}")
+    if changes:
+        note("that is what this `up` asks for and what runs has not; `./rubato down` and then `up` applies it")
+    return record
+
+
+def _start(order: Order) -> Running:
+    from deployments.phases import Phases
+    from deployments.up import up as start
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: end what was started
+    with audience() as shown:
+        return start(order, Phases(shown, {}))
+
+
+def _try(record: Running) -> str:
+    return "\n".join(["", "Try:", *(f"  {line}" for line in hints(record.url, list(record.agents)))])
+
+
+@contextmanager
+def _told(folder: StateFolder) -> Iterator[None]:
+    """Turn what may go wrong into a sentence."""
+    from agents import RubatoError
+    from deployments.phases import PhaseFailed
+    from deployments.settings import SettingsProblem
+
+    try:
+        yield
+    except SettingsProblem as problem:
+        raise UsageProblem("\n".join(problem.problems)) from None
+    except PhaseFailed as failed:
+        complain(str(failed))
+        raise CommandFailed(f"what was started has been ended again; the logs are in {folder.logs}") from None
+    except (Busy, OtherStore, RubatoError) as error:
+        raise CommandFailed(str(error)) from None
+
+
+def register(app: typer.Typer) -> None:
+    for command in (up, down, status):
+        app.command()(command)

@@ -1,0 +1,72 @@
+"""What answers over HTTP: Serve with the gateway and one application per agent, waited for until it does."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from agents import RubatoError
+from agents.catalog import Catalog
+
+ANSWER_SECONDS = 60.0  # from when all applications run until the ingress leads to them
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # how to reach what listens on every interface
+
+
+class NoAnswer(RubatoError):
+    """An application runs and yet nothing answers at its address."""
+
+
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches a listener on `host`."""
+    return f"http://{EVERYWHERE.get(host, host)}:{port}"
+
+
+def start(host: str, port: int) -> str:
+    """Start Serve, and say where it answers: where it runs already that is not changed."""
+    from ray.serve.context import _get_global_client
+
+    from . import serving
+
+    serving.start_serve(host, port)
+    options = _get_global_client().http_config
+    return url_of(options.host, options.port)
+
+
+def deploy(
+    catalog: Catalog, artifacts_url: str, runtime_env: dict[str, Any] | None, tell: Callable[[str], None]
+) -> None:
+    """Returns when the gateway and every real-time agent run. Raises NotDeployed with the reasons."""
+    from . import serving
+    from .wiring import GatewayPlan, start_gateway
+
+    plan = GatewayPlan(tuple(entry.reference for entry in catalog.values()), artifacts_url)
+    live = {name: entry for name, entry in catalog.items() if entry.agent.realtime is not None}
+    serving.deploy(
+        serving.build_gateway(start_gateway, plan, runtime_env=runtime_env),
+        {name: serving.build(entry, artifacts_url, runtime_env) for name, entry in live.items()},
+        tell=tell,
+    )
+
+
+def wait_for_answers(url: str, agents: Iterable[str]) -> None:
+    """Returns when the gateway can take tasks and every agent answers. Raises NoAnswer with the one that does not."""
+    ends = time.monotonic() + ANSWER_SECONDS
+    for path in ("/readyz", *(f"/v1/agents/{name}" for name in agents)):
+        while (status := status_of(url + path)) != 200:
+            if time.monotonic() > ends:
+                raise NoAnswer(f"{url}{path} answers {status or 'nothing'}")
+            time.sleep(0.1)
+
+
+def status_of(url: str, seconds: float = 5.0) -> int:
+    """The HTTP status at `url`, 0 where nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0

@@ -1,0 +1,108 @@
+"""`status`: what runs, as far as those who run it can be asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster import raylocal
+
+from . import foreground
+from .state import ROOT, Running, StateFolder
+from .up import python_path, running
+
+REPLICA = "SERVE_REPLICA::"  # how Serve names the actors of its replicas: SERVE_REPLICA::application#deployment#id
+SERVE = "serve"
+HAPROXY = "haproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at a Rubato."""
+
+    up: bool
+    url: str = ""
+    ready: bool = False
+    ingress: str = ""
+    since: float = 0.0
+    agents: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> reference, replicas
+    workers: list[dict[str, Any]] = field(default_factory=list)  # as the pool describes its kinds
+    tasks: dict[str, int] = field(default_factory=dict)  # state -> how many
+    store: str = ""
+    store_bytes: int = 0
+    dashboard: str = ""
+    logs: str = ""
+
+
+def status(state: StateFolder) -> Status:
+    """What runs for this state folder. Raises RayProblem, Unavailable where it runs and cannot be asked."""
+    record = running(state)
+    if record is None:
+        return Status(up=False)
+    _connect(record, state)
+    actors = _actors()
+    replicas = Counter(_application(name) for name, space in actors if space == SERVE and name.startswith(REPLICA))
+    return Status(
+        up=True,
+        url=record.url,
+        ready=foreground.status_of(f"{record.url}/readyz") == 200,
+        ingress=_ingress(record, actors),
+        since=record.since,
+        agents={
+            name: {"agent": reference, "replicas": replicas[f"agent-{name}"]}
+            for name, reference in record.agents.items()
+        },
+        workers=_workers(),
+        tasks=_tasks(),
+        store=record.store,
+        store_bytes=_size(Path(record.store)),
+        dashboard=record.dashboard,
+        logs=record.logs,
+    )
+
+
+def _connect(record: Running, state: StateFolder) -> None:
+    if record.ours:
+        raylocal.adopt(raylocal.environment(record.cluster, state.token, {}, python_path()))
+        raylocal.connect(record.address)
+    else:
+        raylocal.join(record.address, ROOT, python_path())
+
+
+def _actors() -> list[tuple[str, str]]:
+    import ray
+
+    return [(actor["name"], actor["namespace"]) for actor in ray.util.list_named_actors(all_namespaces=True)]
+
+
+def _application(replica: str) -> str:
+    return replica.removeprefix(REPLICA).partition("#")[0]
+
+
+def _ingress(record: Running, actors: list[tuple[str, str]]) -> str:
+    """What takes the requests: an HAProxy on each node, or Serve's own proxy in Python."""
+    by_haproxy = any(space == SERVE and HAPROXY in name.lower() for name, space in actors)
+    return "haproxy" if by_haproxy else "python proxy"
+
+
+def _workers() -> list[dict[str, Any]]:
+    from cluster.actors import pool_status
+
+    return pool_status()
+
+
+def _tasks() -> dict[str, int]:
+    from cluster.remote import LEDGER, Remote
+
+    counts = Remote(LEDGER).call_blocking("counts", seconds=10.0)
+    total: Counter[str] = Counter()
+    for by_state in counts.tasks.values():
+        total.update(by_state)
+    return dict(total)
+
+
+def _size(store: Path) -> int:
+    """Bytes on disk, with what SQLite keeps beside the file."""
+    return sum(file.stat().st_size for file in store.parent.glob(f"{store.name}*") if file.is_file())

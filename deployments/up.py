@@ -1,0 +1,243 @@
+"""`up`: from nothing to agents that answer, as much of it at once as two CPUs allow.
+
+Nothing here imports Ray before `raylocal.adopt`: Ray reads its environment once, when it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agents import RubatoError
+from agents.catalog import Catalog
+from cluster import processes, raylocal
+
+from . import background, foreground, leaving
+from .ingress import Ports, free_ports, haproxy, is_free, serve_env
+from .phases import Phases, beside
+from .settings import Settings
+from .state import ROOT, Running, StateFolder
+
+
+class CannotStart(RubatoError):
+    """`up` cannot do as asked; nothing was started. The message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an `up` is to start."""
+
+    state: StateFolder
+    settings: Settings
+    named: dict[str, str]  # agents of the settings: name -> module:Class
+    added: tuple[str, ...] = ()  # further ones
+    join: str = ""  # where a Ray runs already; '' starts one here
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (*self.named.values(), *self.added)
+
+
+def running(state: StateFolder) -> Running | None:
+    """What runs for this state folder; None also where a record is left of what does not run any more."""
+    record = state.running()
+    if record is None:
+        return None
+    if record.ours:
+        return record if processes.mark_of(record.pid) == record.cluster else None
+    return record if foreground.status_of(f"{record.url}/healthz") == 200 else None
+
+
+def difference(record: Running, order: Order) -> list[str]:
+    """What an `up` with this order would change, a line for each thing; the agents that run are known by name."""
+    asked, there = set(order.references), set(record.agents.values())
+    lines = [f"+ {reference}" for reference in sorted(asked - there)]
+    lines += [f"- {reference}" for reference in sorted(there - asked)]
+    now = order.settings.model_dump(exclude={"agents"})
+    for table, keys in now.items():
+        for key, value in keys.items():
+            before = record.settings.get(table, {}).get(key)
+            if before != value:
+                lines.append(f"{table}.{key}: {before!r} -> {value!r}")
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where things are started, once Ray is there: all that the phases after it need."""
+
+    order: Order
+    phases: Phases
+    catalog: Catalog
+    node: str
+    runtime_env: dict[str, Any] | None = None
+
+    @property
+    def artifacts(self) -> str:
+        return self.order.settings.artifacts.url or str(self.order.state.path / "artifacts")
+
+
+def up(order: Order, phases: Phases) -> Running:
+    """Start everything and return once it answers. Raises CannotStart, or PhaseFailed; then nothing of it is left."""
+    cluster = order.state.make()
+    processes.end(cluster)  # what is left of an `up` that was killed, or of a Ray that broke down
+    order.state.forget()
+    order.state.logs.mkdir(mode=0o700, exist_ok=True)
+    record = _up_there(order, cluster, phases) if order.join else _up_here(order, cluster, phases)
+    order.state.remember(record)
+    return record
+
+
+def _up_here(order: Order, cluster: str, phases: Phases) -> Running:
+    """On a Ray of our own."""
+    serve = order.settings.serve
+    if not is_free(serve.port, serve.host):
+        raise CannotStart(
+            f"port {serve.port} on {serve.host} is taken{_by_whom(serve.port)}; choose another with --port"
+        )
+    ray = _local_ray(order, cluster)
+    with _undone(lambda: _give_up(order.state, cluster, ray.folder)):
+        raylocal.adopt(ray.env)
+        catalog = beside(lambda: _load(order, phases))
+        with phases.phase("start Ray"):
+            leader = raylocal.start(ray)
+            _import_ray()
+            raylocal.wait(ray, leader)
+            node = raylocal.connect(ray.address)
+        site = _Site(order, phases, catalog.result(), node)
+        url, store = _fill(site)
+    dashboard = f"http://127.0.0.1:{ray.dashboard}" if ray.dashboard else ""
+    return _record(site, cluster, url, store, address=ray.address, pid=leader.pid, dashboard=dashboard)
+
+
+def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
+    """On a Ray that somebody else started; of it nothing but our own actors and applications is touched."""
+    with phases.phase(f"join Ray at {order.join}"):
+        node = raylocal.join(order.join, ROOT, python_path())
+        if leaving.found():
+            raise CannotStart("a Rubato runs on this cluster already; end it with ./rubato down in its state folder")
+    with _undone(leaving.leave):
+        site = _Site(order, phases, _load(order, phases), node, leaving.runtime_env())
+        url, store = _fill(site)
+    return _record(site, cluster, url, store, address=order.join)
+
+
+def _fill(site: _Site) -> tuple[str, Path]:
+    """Start the background in a thread and what answers over HTTP here; URL and store, once everything does."""
+    serve, phases = site.order.settings.serve, site.phases
+    behind = beside(lambda: _fill_background(site))
+    with phases.phase("start Serve"):
+        url = foreground.start(serve.host, serve.port)
+    with phases.phase("load agents to answer at once") as tell:
+        foreground.deploy(site.catalog, site.artifacts, site.runtime_env, tell)
+    store = behind.result()
+    with phases.phase("wait until all answer"):
+        live = [name for name, entry in site.catalog.items() if entry.agent.realtime is not None]
+        foreground.wait_for_answers(url, live)
+    return url, store
+
+
+def _fill_background(site: _Site) -> Path:
+    order, phases = site.order, site.phases
+    with phases.phase("open the ledger"):
+        store = background.take_store(order.state, order.settings.store.url)
+        background.start_ledger(store, site.node)
+    with phases.phase("start workers") as tell:
+        workers, logs = order.settings.pool.workers, order.state.logs
+        background.start_pool(site.catalog, workers, site.artifacts, logs, site.node)
+        background.wait_for_workers(tell)
+    return store[0]
+
+
+def _load(order: Order, phases: Phases) -> Catalog:
+    """The agents, loaded here to see that they can be."""
+    with phases.phase("check agents"):
+        catalog = Catalog.load(order.references)
+        names = {entry.reference: entry.name for entry in catalog.values()}
+        for name, reference in order.named.items():
+            if names[reference] != name:
+                raise CannotStart(f"[agents.{name}] names {reference}, and that agent's name is {names[reference]!r}")
+        return catalog
+
+
+def _local_ray(order: Order, cluster: str) -> raylocal.LocalRay:
+    raylocal.make_token(order.state.token)
+    folder = raylocal.make_folder(cluster)
+    gcs, dashboard, *ports = free_ports(9)
+    serve = serve_env(folder / "h", Ports(*ports[:3]), haproxy())
+    env = raylocal.environment(cluster, order.state.token, serve, python_path())
+    log = order.state.logs / "ray.log"
+    agents = (ports[3], ports[4], ports[5], ports[6])
+    return raylocal.LocalRay(cluster, folder, gcs, agents, env, log, dashboard if order.settings.serve.dashboard else 0)
+
+
+def python_path() -> list[Path]:
+    """Ours first, then what the user set, all absolute: workers have another current folder."""
+    given = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return list(dict.fromkeys([ROOT, *given]))
+
+
+def _import_ray() -> None:
+    """The imports that take seconds, while Ray itself starts."""
+    import ray  # noqa: F401
+
+    from . import serving  # noqa: F401
+
+
+def _record(site: _Site, cluster: str, url: str, store: Path, **of_ray: Any) -> Running:
+    return Running(
+        cluster=cluster,
+        url=url,
+        logs=str(site.order.state.logs),
+        store=str(store),
+        agents={entry.name: entry.reference for entry in site.catalog.values()},
+        settings=site.order.settings.model_dump(exclude={"agents"}),
+        since=time.time(),
+        **of_ray,
+    )
+
+
+@contextmanager
+def _undone(undo: Callable[[], object]) -> Iterator[None]:
+    """Undo what was started where the rest of it fails, or somebody presses Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        undo()
+        raise
+
+
+def _give_up(state: StateFolder, cluster: str, folder: Path) -> None:
+    """End what was started; what Ray logged is kept beside our own logs."""
+    import ray
+
+    ray.shutdown()
+    kept = state.logs / "failed-up"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(folder / "session_latest" / "logs", kept, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    raylocal.stop(cluster)
+
+
+def _by_whom(port: int) -> str:
+    """Who listens there, where that can be seen."""
+    try:
+        listeners = [
+            found.pid
+            for found in psutil.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid
+        ]
+        if not listeners:
+            return ""
+        name = psutil.Process(listeners[0]).name()
+    except psutil.Error:
+        return ""
+    other = " of another Rubato" if processes.mark_of(listeners[0]) else ""
+    return f" by {name}{other} (process {listeners[0]})"

@@ -1,0 +1,38 @@
+"""What the gateway is put together from, inside each of its replicas."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from starlette.types import ASGIApp
+
+from agents.artifacts import artifact_store
+from agents.catalog import Catalog
+from cluster.remote import POOL, Remote, RemoteLedger
+from cluster.tasklog import LogLine
+
+from .gateway import gateway_app
+
+LOGS_PATIENCE = 5.0  # seconds a pool that restarts is waited for
+
+
+class GatewayPlan(NamedTuple):
+    """Which agents a gateway knows, and where artifacts are."""
+
+    references: tuple[str, ...]
+    artifacts_url: str
+
+
+async def start_gateway(plan: GatewayPlan) -> ASGIApp:
+    """The gateway over the real ledger and pool."""
+    pool = Remote(POOL)
+
+    async def logs(tenant: str, task_id: str) -> list[LogLine]:
+        return cast(list[LogLine], await pool.call("logs", tenant, task_id, patience=LOGS_PATIENCE))
+
+    return gateway_app(
+        Catalog.load(plan.references),
+        RemoteLedger(),
+        lambda tenant: artifact_store(plan.artifacts_url, tenant),
+        logs,
+    )
