@@ -33,6 +33,7 @@ SPELT = re.compile(rf"(?P<number>{WORDS})\s+(?P<money>{_UNIT})\b", re.IGNORECASE
 BARE = re.compile(
     r"(?<![\w.,/$€£-])(?P<sign>[-−]\s?)?(?P<number>\d{1,3}(?:[.,' ]\d{3})*[.,]\d{2}|\d+[.,]\d{2})(?![\w%./-]|,\d|\s?%)"
 )
+CELL = re.compile(rf"(?P<open>\()?(?P<sign>[-−])?(?P<number>{NUMBER})\)?")
 MONEY_LABEL = re.compile(
     r"\b(?:sub-?total|total|amount|balance|tax|vat|net|gross|price|fee|fees|payment|charges?|due|sum|cost|paid|"
     r"\w*betrag|summe|zwischensumme|gesamt\w*|netto\w*|brutto\w*|mwst|ust|preis|"
@@ -84,6 +85,15 @@ def find_bare_amounts(text: str, writing: Writing) -> Iterator[tuple[int, int, M
         if read:
             value = -read[0] if match["sign"] else read[0]
             yield match.start(), match.end(), Money(value, writing.only, 0.7 if writing.only else 0.5)
+
+
+def find_column_amounts(text: str, currency: str | None, writing: Writing) -> Iterator[tuple[int, int, Money]]:
+    """The number that fills a cell, where an amount above it in its column has this currency."""
+    match = CELL.fullmatch(text)
+    read = read_number(match["number"], writing.comma_decimal) if match else None
+    if match and read:
+        value = -read[0] if match["open"] or match["sign"] else read[0]
+        yield 0, len(text), Money(value, currency, 0.8)
 
 
 def currencies(text: str) -> set[str]:

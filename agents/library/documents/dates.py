@@ -32,6 +32,7 @@ DAY_MONTH = re.compile(ALONE + rf"{DAY}(?P<nth>{ORDINAL})\s+(?:of\s+)?{MONTH}(?!
 DIGITS_MONTH = re.compile(r"(?<![\d/.-])(?P<month>0[1-9]|1[0-2])/(?P<year>(?:19|20)\d\d)(?![\d/])")
 ISO_MONTH = re.compile(r"(?<![\w-])(?P<year>(?:19|20)\d\d)-(?P<month>0[1-9]|1[0-2])(?![\w-])")
 SMUDGED = re.compile(rf"(?<!\w)(?P<month>[^\W\d_]{{3,9}})\s*{DAY}(?P<nth>[^\W\d_]{{2}})?(?:,?\s+{YEAR})?(?!\w)", FLAGS)
+CALLED_DATE = re.compile(r"\b(?:date|edition|version|rev\w*|updated?|dated|period|month|since|from|to)[\s:.(]*$", FLAGS)
 RANGE = re.compile(r"\s*(?:[–—-]|to|through|until|and|bis|und|au|et)\s*$", FLAGS)
 
 
@@ -102,8 +103,16 @@ def _numeric(text: str, reading: Reading) -> Iterator[tuple[int, int, Dated]]:
     for match in DIGITS_MONTH.finditer(text):
         yield match.start(), match.end(), Dated(f"{match['year']}-{match['month']}", 0.7)
     for match in ISO_MONTH.finditer(text):
-        if (int(match["year"]) + 1) % 100 != int(match["month"]):  # 2010-11 is two years more often than a month
+        if _is_year_and_month(match):
             yield match.start(), match.end(), Dated(f"{match['year']}-{match['month']}", 0.6)
+
+
+def _is_year_and_month(match: re.Match[str]) -> bool:
+    """2010-11 is more often two years, and Bulletin 1997-10 an issue; what stands alone or is called a date counts."""
+    before = match.string[: match.start()]
+    if (int(match["year"]) + 1) % 100 == int(match["month"]):
+        return False
+    return match[0] == match.string.strip() or CALLED_DATE.search(before) is not None
 
 
 def _belongs_before(match: re.Match[str]) -> bool:

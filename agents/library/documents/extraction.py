@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .amounts import Writing, currencies, find_amounts, find_bare_amounts
+from .amounts import Money, Writing, currencies, find_amounts, find_bare_amounts, find_column_amounts
 from .dates import Reading, day_comes_first, find_dates
 from .identifiers import find_identifiers
 from .kinds import find_kind
-from .labels import is_called_money, label_of
-from .layout import Layout, spot
+from .labels import cell_above, is_called_money, label_of
+from .layout import Layout, Spot, spot
 from .numbers import comma_is_decimal
 from .parties import LABEL_ALONE, find_labelled, find_organisations
 from .records import Amount, Date, Fields, Identifier, Page, Party, Table
@@ -69,10 +69,11 @@ def _dates(sheet: Sheet, day_first: bool | None) -> Iterator[Date]:
 
 def _amounts(sheet: Sheet, writing: Writing) -> Iterator[Amount]:
     beside = spot(sheet.layout, lambda text: find_amounts(text, writing))
-    taken = {place for found in beside for place in found.covers}
+    below = _below_amounts(sheet.layout, beside, writing)
+    taken = {place for found in [*beside, *below] for place in found.covers}
     bare = spot(sheet.layout, lambda text: find_bare_amounts(text, writing), across=False)
     labelled = [found for found in bare if taken.isdisjoint(found.covers) and is_called_money(sheet.layout, found)]
-    for found in sorted([*beside, *labelled], key=lambda found: (found.line, found.start)):
+    for found in sorted([*beside, *below, *labelled], key=lambda found: (found.line, found.start)):
         yield Amount(
             page=sheet.number,
             text=found.text,
@@ -81,6 +82,22 @@ def _amounts(sheet: Sheet, writing: Writing) -> Iterator[Amount]:
             currency=found.value.currency,
             label=label_of(sheet.layout, found),
         )
+
+
+def _below_amounts(layout: Layout, beside: list[Spot[Money]], writing: Writing) -> list[Spot[Money]]:
+    """The rest of each column whose first amount alone carries the currency, as accountants write it."""
+    currency = {found.line: found.value.currency for found in beside if found.text == layout.lines[found.line].text}
+    cells: list[Spot[Money]] = []
+    for n in (n for row in layout.rows() for n in row if n not in currency):
+        above = cell_above(layout, n)
+        if above is None or above not in currency:
+            continue
+        line = layout.lines[n]
+        for start, end, money in find_column_amounts(line.text, currency[above], writing):
+            currency[n] = money.currency
+            covers = frozenset((n, at) for at in range(start, end))
+            cells.append(Spot(money, line.text, line.confidence, n, start, covers))
+    return cells
 
 
 def _identifiers(sheet: Sheet) -> Iterator[Identifier]:

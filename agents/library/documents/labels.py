@@ -17,6 +17,7 @@ WORDS = re.compile(
 MOST_WORDS = 6
 MOST_CELLS_LEFT = 8
 MOST_CELLS_ABOVE = 40
+ROW, ALIGNED = 3.0, 4.0  # line heights from one row of a table up to the next; points by which right edges may differ
 REACH = 5.0  # line heights from one cell of a column up to the next
 
 
@@ -47,6 +48,12 @@ def is_called_money(layout: Layout, found: Spot[Any]) -> bool:
     return (
         any(MONEY_LABEL.search(text) for text in row) or MONEY_HEADING.search(_heading(layout, found.line)) is not None
     )
+
+
+def cell_above(layout: Layout, n: int) -> int | None:
+    """The cell over this one in a column whose cells end at the same place."""
+    at = layout.above(n, ROW)
+    return at if at is not None and abs(layout.lines[at].x1 - layout.lines[n].x1) <= ALIGNED else None
 
 
 def _heading(layout: Layout, n: int) -> str:

@@ -71,6 +71,7 @@ def test_a_date_is_read_as_iso_8601(text: str, value: str) -> None:
         "phone 818-708-8131",
         "in 2007 and 2008",
         "school year 2010-11",
+        "Internal Revenue Bulletin 1997-10 at",
         "12/345/2016",
         "192.168.10.20",
         "24.08.2016.1",

@@ -53,6 +53,19 @@ def test_a_number_is_money_by_its_row_or_its_column_and_not_by_its_form() -> Non
     assert [a.value for a in fields("Item|Price", "Nail|0.10", "Screw|0.25").amounts] == ["0.10", "0.25"]
 
 
+def test_the_sign_on_the_first_amount_of_a_column_is_that_of_the_others() -> None:
+    right = [cell.model_copy(update={"x0": cell.x0 + 40 - 5 * len(cell.text), "x1": cell.x0 + 40}) for cell in COLUMN]
+    pages = [Page(number=1, source="text", lines=tuple(right))]
+
+    found = check(extract(pages), pages).amounts
+
+    assert [(a.value, a.currency) for a in found] == [("106000", "USD"), ("109000", "USD"), ("-110000", "USD")]
+    assert found[1].confidence < found[0].confidence
+
+
+COLUMN = page("$106,000", "109,000", "(110,000)", "n/a", "112,000").lines
+
+
 def test_the_currency_of_a_bare_amount_is_the_documents_only_one_or_null() -> None:
     assert [a.currency for a in fields("Fee 15,00 EUR", "Total|34,73").amounts] == ["EUR", "EUR"]
     assert [a.currency for a in fields("Fee 15.00 EUR or $18.00", "Total|34.73").amounts] == ["EUR", "USD", None]

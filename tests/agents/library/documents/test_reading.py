@@ -123,3 +123,16 @@ def test_an_empty_picture_has_no_lines(encode: Encode, recogniser: Recogniser) -
     data = encode(Image.new("RGB", (400, 300), "white"), "PNG")
 
     assert read_page(data, inspect(data), 1, recogniser).lines == ()
+
+
+def test_pictures_recognised_by_two_threads_at_once_are_as_one_after_the_other(
+    scan: Any, encode: Encode, recogniser: Recogniser
+) -> None:
+    halves = [scan.crop((0, 0, scan.width, scan.height // 2)), scan.crop((0, 0, scan.width // 2, scan.height))]
+    files = [encode(half, "PNG") for half in halves]
+
+    def recognised(data: bytes) -> Page:
+        return read_page(data, inspect(data), 1, recogniser)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(recognised, files)) == [recognised(data) for data in files]
