@@ -26,7 +26,7 @@ def new_id() -> str:
 def derived_id(*parts: str) -> str:
     """The UUIDv8 (RFC 9562, 5.8) that these parts fix: equal parts, equal id, in every process."""
     joined = "".join(f"{len(part)}:{part}" for part in parts)
-    digest = int.from_bytes(hashlib.sha256(joined.encode()).digest()[:16])
+    digest = int.from_bytes(hashlib.sha256(joined.encode("utf-8", "surrogatepass")).digest()[:16])
     return str(UUID(int=digest & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62))
 
 

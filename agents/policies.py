@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
+
+YEAR = 366 * 24 * 3600.0  # seconds; nothing that is declared lasts longer
 
 
 def _require(condition: bool, message: str) -> None:
@@ -19,7 +22,8 @@ class Resources:
     memory: int = 0
 
     def __post_init__(self) -> None:
-        _require(min(self.cpus, self.gpus, self.memory) >= 0, "resources cannot be negative")
+        finite = all(0 <= amount < inf for amount in (self.cpus, self.gpus, self.memory))
+        _require(finite, "resources must be finite, and cannot be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Retry:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        _require(0 <= self.base <= self.cap, "retry: base must be between 0 and cap")
+        _require(0 <= self.base <= self.cap <= YEAR, "retry: base must be between 0 and cap, and cap at most a year")
         _require(0 <= self.jitter <= 1, "retry: jitter must be between 0 and 1")
 
     def delay(self, attempt: int, roll: float) -> float:
@@ -53,7 +57,7 @@ class Realtime:
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
-        _require(self.deadline > 0, "realtime: deadline must be positive")
+        _require(0 < self.deadline <= YEAR, "realtime: deadline must be positive, and at most a year")
         _require(1 <= self.min_replicas <= self.max_replicas, "realtime: 1 <= min_replicas <= max_replicas")
 
 
@@ -74,4 +78,4 @@ class Background:
     def __post_init__(self) -> None:
         _require(1 <= self.slots <= 1024, "background: slots must be between 1 and 1024")
         _require(1 <= self.max_attempts <= 100, "background: max_attempts must be between 1 and 100")
-        _require(self.timeout > 0, "background: timeout must be positive")
+        _require(0 < self.timeout <= YEAR, "background: timeout must be positive, and at most a year")

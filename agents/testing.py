@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from .agent import Agent, read_input, write_output
-from .agent import output_type as _output_type
+from .agent import Agent, input_type, output_type, write_output
 from .artifacts import Artifact, ArtifactStore, FolderArtifacts, keep, reading_from
 from .context import Mode
 from .events import Emitted
@@ -27,28 +28,40 @@ class Crash(BaseException):
 
 @dataclass
 class _Recorder:
-    """Records in memory, and dies at the step it was told to."""
+    """Records in memory, dies at the step it was told to, and stays dead: what still runs then gets nowhere."""
 
     journal: Journal
     crash_before: str | None
     crash_after: str | None
     ran: list[str] = field(default_factory=list)
     events: list[Emitted] = field(default_factory=list)
+    died: str = ""
 
     async def may_start(self) -> None:
-        return
+        self.live()
 
     async def record(self, step: StepRecord) -> None:
+        self.live()
         names = (step.id.name, str(step.id))
         self.ran.append(str(step.id))
         if self.crash_before in names:
-            raise Crash(f"before {step.id} was recorded")
+            self._die(f"before {step.id} was recorded")
         self.journal.add(step)
         if self.crash_after in names:
-            raise Crash(f"after {step.id} was recorded")
+            self._die(f"after {step.id} was recorded")
 
     async def emit(self, event: Emitted) -> None:
+        self.live()
         self.events.append(event)
+
+    def live(self) -> None:
+        """Raises Crash once the process has died."""
+        if self.died:
+            raise Crash(self.died)
+
+    def _die(self, when: str) -> None:
+        self.died = when
+        self.live()
 
 
 class Host(Generic[In, Out]):
@@ -62,8 +75,7 @@ class Host(Generic[In, Out]):
         self.ran: list[str] = []
         self.events: list[Emitted] = []
         self.attempts = 0
-        self._scratch = None if folder else tempfile.TemporaryDirectory(prefix="rubato-")
-        self.artifacts: ArtifactStore = FolderArtifacts(folder or Path(cast(Any, self._scratch).name))
+        self.artifacts: ArtifactStore = FolderArtifacts(folder or self._scratch())
         agent.setup()
 
     def put(self, path: Path, media_type: str = "application/octet-stream") -> Artifact:
@@ -83,11 +95,30 @@ class Host(Generic[In, Out]):
         outside = sum(1 for event in self.events if not event.step)
         facts = RunFacts(self.mode, self.task_id, seconds, attempt=self.attempts, emitted=outside)
         context = RunContext(facts, self.journal, recorder, self.artifacts)
-        given = read_input(type(self.agent), encode(type(input), input))
         try:
-            with reading_from(self.artifacts):
-                output = await self.agent.run(context, given)
+            output = await self._output(context, input)
+        except BaseException:
+            recorder.live()  # whatever the agent made of the crash, such as an exception group
+            raise
         finally:
             self.ran += recorder.ran
             self.events += recorder.events
-        return cast(Out, decode(_output_type(type(self.agent)), write_output(type(self.agent), output)))
+        recorder.live()
+        return output
+
+    def _scratch(self) -> Path:
+        """A folder that goes when this host does."""
+        folder = tempfile.mkdtemp(prefix="rubato-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+    async def _output(self, context: RunContext, input: In) -> Out:
+        agent = type(self.agent)
+        with reading_from(self.artifacts):
+            output = await self.agent.run(context, _read_back(input_type(agent), input))
+        write_output(agent, output)
+        return cast(Out, _read_back(output_type(agent), output))
+
+
+def _read_back(kind: Any, value: Any) -> Any:
+    return decode(kind, encode(kind, value))
