@@ -1,11 +1,13 @@
 #!/bin/sh
-# Starts HAProxy with its statistics and metrics on the loopback interface only. Serve writes the configuration before
-# each start and leaves these two open to every interface. $HAPROXY is the real program.
+# Starts HAProxy ($HAPROXY) with the configuration that Serve wrote, but for two things. Its statistics and metrics listen
+# on loopback, not on every interface. And request bodies are not spliced: with a spliced one HAProxy does not notice that
+# the caller left, and the run would go on to its deadline.
 set -eu
 previous=
 for argument; do
     if [ "$previous" = -f ]; then
-        sed -i -e 's/^\( *bind \):/\1127.0.0.1:/' -e 's/^\( *bind \)\*:/\1127.0.0.1:/' "$argument"
+        sed -i -e 's/^\( *bind \):/\1127.0.0.1:/' -e 's/^\( *bind \)\*:/\1127.0.0.1:/' \
+            -e '/^ *option splice-request$/d' "$argument"
     fi
     previous=$argument
 done

@@ -43,8 +43,12 @@ def serve_env(folder: Path, ports: Ports, program: str | None, *, drain: float =
     With a HAProxy it goes straight to the replicas, which run our code on their main loop; without one Serve's own
     proxy takes the requests. `folder` must be this cluster's own, and its path short.
     """
+    always = {
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # else one that takes 5 s to start is killed
+    }
     if program is None:
-        return {"RAY_SERVE_LOG_TO_STDERR": "0"}
+        return always
     if len(bytes(folder)) > FOLDER_LIMIT:
         raise ValueError(f"{folder} is too long a path for sockets to lie in: at most {FOLDER_LIMIT} bytes")
     paths = {
@@ -56,6 +60,7 @@ def serve_env(folder: Path, ports: Ports, program: str | None, *, drain: float =
         "LOG_TARGET": "no-log",  # nothing listens: the default would tell every request to a local syslog
     }
     return {
+        **always,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agents import Agent, Artifact, Context, Permanent, Progress, Realtime, Retryable, TextDelta
 from agents.errors import InvalidInput, Overloaded
@@ -185,3 +187,46 @@ DEEDS: dict[str, Callable[[Context, Order], Awaitable[Done]]] = {
         deaf,
     )
 }
+
+
+class Warm(Agent[Order, Done]):
+    """Takes a while to set up, and says how often it was."""
+
+    name = "warm"
+    background = None
+
+    def __init__(self) -> None:
+        self.setups = 0
+
+    def setup(self) -> None:
+        time.sleep(1)
+        self.setups += 1
+
+    async def run(self, ctx: Context, order: Order) -> Done:
+        return Done(text=str(self.setups))
+
+
+class Broken(Agent[Order, Done]):
+    """Cannot be set up."""
+
+    name = "broken"
+
+    def setup(self) -> None:
+        raise OSError("the model file is damaged")
+
+    async def run(self, ctx: Context, order: Order) -> Done:
+        return Done(text="never")
+
+
+async def start_greeting(text: str) -> ASGIApp:
+    """An application in the place of the gateway."""
+
+    async def greeting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+        else:
+            await Response(text)(scope, receive, send)
+
+    return greeting
