@@ -131,9 +131,15 @@ def told(host: Host[Topic, Paper]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def calm() -> Host[Topic, Paper]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all artifacts of this file: they are the same, and each is synced to disk only once."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="module")
+def calm(folder: Path) -> Host[Topic, Paper]:
     """A run without any crash."""
-    host = Host(Researcher())
+    host = Host(Researcher(), folder=folder)
     assert attempt(host) is not None
     return host
 
@@ -164,9 +170,11 @@ Crashes = st.lists(st.tuples(st.sampled_from(["crash_before", "crash_after"]), s
 
 @settings(max_examples=200, deadline=None)
 @given(Crashes)
-def test_any_row_of_crashes_changes_nothing(calm: Host[Topic, Paper], crashes: list[tuple[str, str]]) -> None:
+def test_any_row_of_crashes_changes_nothing(
+    calm: Host[Topic, Paper], folder: Path, crashes: list[tuple[str, str]]
+) -> None:
     agent = Researcher()
-    host = Host(agent)
+    host = Host(agent, folder=folder)
 
     for when, step in crashes:
         recorded = {str(record.id): record for record in host.journal}
