@@ -77,6 +77,7 @@ def environment(cluster: str, token: Path, serve_env: Mapping[str, str], python_
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # off, as it always is there, Ray listens on loopback only
+        "RAY_worker_niceness": "0",  # 15 otherwise, so that whatever else runs here comes before every answer of ours
         "RAY_enable_worker_prestart": "0",  # each idle worker would take a second of CPU, and we start none but actors
         "RAY_prestart_worker_first_driver": "0",
     }

@@ -55,7 +55,10 @@ def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, n
 
 
 def wait_for_workers(tell: Callable[[str], None]) -> None:
-    """Returns when every worker that is wanted takes work. Raises NoWorkers as soon as one cannot start."""
+    """Returns when each kind has a worker that takes work; the others follow by themselves.
+
+    Raises NoWorkers as soon as one cannot start.
+    """
     from cluster.actors import pool_status
 
     ends = time.monotonic() + WORKERS_SECONDS
@@ -67,7 +70,7 @@ def wait_for_workers(tell: Callable[[str], None]) -> None:
         if troubles:
             raise NoWorkers("; ".join(troubles))
         tell(f"{ready} of {wanted}")
-        if ready >= wanted:
+        if all(kind["ready"] for kind in kinds):
             return
         if time.monotonic() > ends:
             raise NoWorkers(f"only {ready} of {wanted} workers were ready after {WORKERS_SECONDS:.0f} s")

@@ -11,6 +11,7 @@ from typing import Any
 from agents import RubatoError
 from agents.catalog import Catalog
 
+CONTROLLER_SECONDS = 60.0
 ANSWER_SECONDS = 60.0  # from when all applications run until the ingress leads to them
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # how to reach what listens on every interface
 
@@ -33,6 +34,23 @@ def start(host: str, port: int) -> str:
     serving.start_serve(host, port)
     options = _get_global_client().http_config
     return url_of(options.host, options.port)
+
+
+def wait_for_controller() -> None:
+    """Returns when applications may be deployed: that is some seconds before Serve takes requests."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    ends = time.monotonic() + CONTROLLER_SECONDS
+    while True:
+        try:
+            controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+            ray.get(controller.get_pid.remote(), timeout=CONTROLLER_SECONDS)
+            return
+        except ValueError:
+            if time.monotonic() > ends:
+                raise NoAnswer("Serve's controller did not start") from None
+        time.sleep(0.05)
 
 
 def deploy(

@@ -15,7 +15,7 @@ from .up import python_path, running
 
 REPLICA = "SERVE_REPLICA::"  # how Serve names the actors of its replicas: SERVE_REPLICA::application#deployment#id
 SERVE = "serve"
-HAPROXY = "haproxy"
+FALLBACK = "SERVE_PROXY_ACTOR-fallback-"  # the proxy that Serve keeps behind an HAProxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def status(state: StateFolder) -> Status:
         up=True,
         url=record.url,
         ready=foreground.status_of(f"{record.url}/readyz") == 200,
-        ingress=_ingress(record, actors),
+        ingress=_ingress(actors),
         since=record.since,
         agents={
             name: {"agent": reference, "replicas": replicas[f"agent-{name}"]}
@@ -81,9 +81,9 @@ def _application(replica: str) -> str:
     return replica.removeprefix(REPLICA).partition("#")[0]
 
 
-def _ingress(record: Running, actors: list[tuple[str, str]]) -> str:
+def _ingress(actors: list[tuple[str, str]]) -> str:
     """What takes the requests: an HAProxy on each node, or Serve's own proxy in Python."""
-    by_haproxy = any(space == SERVE and HAPROXY in name.lower() for name, space in actors)
+    by_haproxy = any(space == SERVE and name.startswith(FALLBACK) for name, space in actors)
     return "haproxy" if by_haproxy else "python proxy"
 
 

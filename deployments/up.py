@@ -131,18 +131,23 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
 
 
 def _fill(site: _Site) -> tuple[str, Path]:
-    """Start the background in a thread and what answers over HTTP here; URL and store, once everything does."""
+    """Start the background, Serve and the applications side by side; URL and store, once everything answers."""
     serve, phases = site.order.settings.serve, site.phases
     behind = beside(lambda: _fill_background(site))
-    with phases.phase("start Serve"):
-        url = foreground.start(serve.host, serve.port)
+    listening = beside(lambda: _listen(serve.host, serve.port, phases))
     with phases.phase("load agents to answer at once") as tell:
+        foreground.wait_for_controller()
         foreground.deploy(site.catalog, site.artifacts, site.runtime_env, tell)
-    store = behind.result()
+    url, store = listening.result(), behind.result()
     with phases.phase("wait until all answer"):
         live = [name for name, entry in site.catalog.items() if entry.agent.realtime is not None]
         foreground.wait_for_answers(url, live)
     return url, store
+
+
+def _listen(host: str, port: int, phases: Phases) -> str:
+    with phases.phase("start Serve"):
+        return foreground.start(host, port)
 
 
 def _fill_background(site: _Site) -> Path:
