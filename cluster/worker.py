@@ -205,7 +205,6 @@ class Worker:
             self._loops.append(self._group.create_task(self._pull_once()))
         if within is not None:
             self._later(within, self._give_back)
-            self._later(within + self._pace.grace + self._pace.flush, self._done.set)
         self._look_for_end()
 
     async def _pull_once(self) -> None:

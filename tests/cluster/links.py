@@ -62,6 +62,7 @@ class MemoryLink:
         self.hellos: list[Hello] = []  # of the pulls
         self.outstanding = 0  # pulls without an answer
         self.stopping = False
+        self._told: set[Held] = set()  # cancels; a heartbeat repeats them
         self._parked: dict[str, tuple[Hello, int, asyncio.Future[Orders]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -176,7 +177,9 @@ class MemoryLink:
         queued = [row for row in self.rows.values() if row.queued]
         claims = tuple(self._claim(row, worker.id, call) for row in queued[: max(0, free)])
         mine = [row for row in self.rows.values() if row.task.worker == worker.id]
-        return Orders(claims, tuple(row.held for row in mine if row.cancel))
+        untold = tuple(row.held for row in mine if row.cancel and row.held not in self._told)
+        self._told.update(untold)
+        return Orders(claims, untold)
 
     def _claim(self, row: Row, worker: str, call: int) -> Claim:
         row.queued = False

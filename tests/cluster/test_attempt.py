@@ -15,7 +15,7 @@ from cluster.durable import RESULT_LIMIT
 from cluster.reports import CALL, ROOM
 from cluster.worker import Worker
 
-from .links import MemoryLink, Row
+from .links import MemoryLink
 from .workers import Deaths, Given, Script, one, pace, settle, working
 
 
@@ -50,13 +50,14 @@ def raising(error: BaseException) -> Script:
     return script
 
 
-def raising_in_step(error: BaseException) -> Script:
+def raising_in_step(error: BaseException, *, cancellable: bool = True, made_by_lambda: bool = False) -> Script:
     async def step() -> int:
         await asyncio.sleep(0)
         raise error
 
     async def script(ctx: Context, given: Given) -> int:
-        return await ctx.step("draft", step)
+        fn = (lambda: step()) if made_by_lambda else step
+        return await ctx.step("draft", fn, cancellable=cancellable)
 
     return script
 
@@ -119,6 +120,9 @@ def told(verdict: Verdict) -> tuple[str, str, str | None]:
         (raising_in_step(Permanent("x")), ("permanent", "Permanent", "draft#0")),
         (raising_in_step(SystemExit(3)), ("error", "RuntimeError", "draft#0")),
         (raising_in_step(KeyboardInterrupt()), ("error", "RuntimeError", "draft#0")),
+        (raising_in_step(SystemExit(3), cancellable=False), ("error", "RuntimeError", "draft#0")),
+        (raising_in_step(SystemExit(3), made_by_lambda=True), ("error", "RuntimeError", "draft#0")),
+        (raising_in_step(ValueError("x"), made_by_lambda=True), ("error", "ValueError", "draft#0")),
         (raising_in_thread(ValueError("x")), ("error", "ValueError", "draft#0")),
         (raising_in_thread(SystemExit(3)), ("error", "RuntimeError", "draft#0")),
         (raising_in_thread(StopIteration()), ("error", "RuntimeError", "draft#0")),
@@ -306,30 +310,39 @@ async def test_a_run_that_emits_for_ever_can_still_be_cancelled() -> None:
     assert row.verdicts == [Verdict(Ending.CANCELED)]
 
 
-async def test_what_a_run_leaves_behind_records_nothing_more() -> None:
+async def test_what_a_run_leaves_behind_starts_and_records_nothing_more() -> None:
     left: list[asyncio.Task[Any]] = []
+    started: list[int] = []
     go = asyncio.Event()
 
-    async def later(ctx: Context) -> None:
-        await go.wait()
-        await ctx.emit(Progress(message="late"))
-        await ctx.step("late", quick)
-
     async def quick() -> int:
+        started.append(1)
         return 1
 
+    async def emits(ctx: Context) -> None:
+        await go.wait()
+        while True:  # which would never let go of the loop if it were not made to wait
+            await ctx.emit(Progress(message="late"))
+
+    async def steps(ctx: Context) -> None:
+        await go.wait()
+        await ctx.step("late", quick)
+
     async def script(ctx: Context, given: Given) -> int:
-        left.append(asyncio.create_task(later(ctx)))
+        left.extend([asyncio.create_task(emits(ctx)), asyncio.create_task(steps(ctx))])
         return 1
 
     link = MemoryLink()
     async with working(link, script):
-        row: Row = link.submit()
+        row = link.submit()
         await link.ended(row)
         go.set()
         await settle()
-        left[0].cancel()
+        assert not any(task.done() for task in left)
+        for task in left:
+            task.cancel()
 
+    assert started == []
     assert row.entries == []
     assert row.verdicts == [Verdict(Ending.COMPLETED, output="1")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 
@@ -40,11 +41,16 @@ def test_no_picture_misses_a_claim_whose_call_has_ended() -> None:
                 missed.append(picture)
 
     watcher = threading.Thread(target=look)
-    watcher.start()
-    for number in range(2000):
-        calls.end(calls.begin(), {("", str(number), 1): 0.0})
-    stop.set()
-    watcher.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that the threads meet at every line
+    try:
+        watcher.start()
+        for number in range(2000):
+            calls.end(calls.begin(), {("", str(number), 1): 0.0})
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        watcher.join()
 
     assert missed == []
 
@@ -142,6 +148,31 @@ async def test_a_slow_ledger_does_not_make_a_loop_look_stuck() -> None:
         await link.until(lambda: link.calls["beat"] > 4)  # the verdict cannot be told meanwhile
         gate.set()
         await link.ended(row)
+
+    assert not died.is_set()
+
+
+async def test_a_loop_that_is_busy_past_the_end_of_a_run_long_over_is_not_stuck() -> None:
+    died = threading.Event()
+    busy = asyncio.Event()
+
+    async def script(ctx: Context, given: Given) -> int:
+        if given.n == 0:
+            await asyncio.sleep(3600)
+        await busy.wait()
+        time.sleep(0.2)  # noqa: ASYNC251 - the agent's mistake, yet within its timeout
+        return 1
+
+    link = MemoryLink()
+    link.fault = lambda method: BEFORE if method == "report" else ""  # so the first run's verdict cannot be told
+    over, going_on = link.submit(timeout=0.02, max_attempts=1), link.submit('{"n": 1}')
+    async with working(link, script, die=died.set, beat=0.02, grace=0.02, clock=time.monotonic):
+        await link.until(lambda: bool(link.calls["report"]))
+        beats = link.calls["beat"]
+        await link.until(lambda: link.calls["beat"] > beats + 3)
+        link.fault = lambda method: ""
+        busy.set()
+        await link.ended(over, going_on)
 
     assert not died.is_set()
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from agents import Artifact, Context, Progress
-from agents.journal import StepId, StepRecord
-from agents.values import digest
 from cluster.claims import LEASE, MARGIN, Claim, Ending, Orders, Verdict
 
 from .links import AFTER, BEFORE, MemoryLink
@@ -62,20 +60,22 @@ async def test_a_recorded_step_does_not_run_again() -> None:
 
     def first(n: int) -> int:
         ran.append("first")
-        return n
+        return n + 40
 
     async def script(ctx: Context, given: Given) -> int:
-        return await ctx.step("second", add, await ctx.step("first", first, given.n), 1)
+        value = await ctx.step("first", first, given.n)
+        if ctx.attempt == 1:
+            raise ValueError("once")
+        return await ctx.step("second", add, value, 1)
 
     link = MemoryLink()
-    row = link.submit('{"n": 1}')
-    row.journal.append(StepRecord(StepId("first", "#0"), digest((1,)), "41"))
     async with working(link, script):
+        row = link.submit('{"n": 1}')
         await link.ended(row)
 
-    assert ran == []
+    assert ran == ["first"]
     assert row.steps == ["first#0", "second#0"]
-    assert row.verdicts == [Verdict(Ending.COMPLETED, output="42")]
+    assert row.verdicts[-1] == Verdict(Ending.COMPLETED, output="42")
 
 
 async def test_exactly_one_pull_is_outstanding() -> None:
@@ -238,6 +238,26 @@ async def test_a_heartbeat_tells_of_a_lost_claim() -> None:
     assert link.reports == []
 
 
+async def test_a_report_on_its_way_is_not_repeated_once_its_claim_is_lost() -> None:
+    async def script(ctx: Context, given: Given) -> int:
+        return await ctx.step("add", add, given.n, 1)
+
+    link = MemoryLink()
+    link.fault = lambda method: BEFORE if method == "report" else ""
+    async with working(link, script) as worker:
+        row = link.submit()
+        await link.until(lambda: link.calls["report"] > 1)
+        link.steal(row)
+        await beat(worker)
+        await asyncio.sleep(0.03)  # a pause between tries is 0.01 at most
+        tries = link.calls["report"]
+        await asyncio.sleep(0.03)
+
+        assert link.calls["report"] == tries
+        assert worker.held() == ()
+    assert row.steps == []
+
+
 async def test_no_step_starts_after_the_lease_less_margin_until_it_is_renewed() -> None:
     clock = ManualClock()
     started: list[str] = []
@@ -321,12 +341,63 @@ async def test_a_cancel_ends_a_run_that_waits() -> None:
     assert row.steps == []
 
 
-async def test_a_cancel_that_comes_with_the_claim_still_ends_it_once() -> None:
+async def test_a_cancel_that_comes_with_the_claim_ends_it_unbegun() -> None:
+    begun = []
+
+    async def script(ctx: Context, given: Given) -> int:
+        begun.append(given.n)
+        return 1
+
     link = MemoryLink()
     row = link.submit()
     row.cancel = True
-    async with working(link, one):
+    async with working(link, script):
         await link.ended(row)
+
+    assert row.verdicts == [Verdict(Ending.CANCELED)]
+    assert begun == []
+
+
+async def test_a_run_that_answers_a_cancel_with_an_output_is_canceled_all_the_same() -> None:
+    async def script(ctx: Context, given: Given) -> int:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return 1
+        return 0
+
+    link = MemoryLink()
+    async with working(link, script) as worker:
+        row = link.submit()
+        await link.until(lambda: bool(worker.held()))
+        await settle()
+        link.cancel(row)
+        await link.ended(row)
+
+    assert row.verdicts == [Verdict(Ending.CANCELED)]
+
+
+async def test_the_first_reason_to_interrupt_a_run_decides() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def blocking() -> int:
+        begun.set()
+        go.wait(5)
+        return 7
+
+    async def script(ctx: Context, given: Given) -> int:
+        return await ctx.step("blocking", blocking)
+
+    link = MemoryLink()
+    async with working(link, script, grace=5.0) as worker:
+        row = link.submit()
+        await asyncio.to_thread(begun.wait, 5)
+        link.cancel(row)
+        await settle()
+        stopped = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0.02)
+        go.set()
+        await stopped
 
     assert row.verdicts == [Verdict(Ending.CANCELED)]
 
@@ -436,6 +507,42 @@ async def test_a_run_that_swallows_cancellation_gets_its_verdict_and_poisons_the
 
     assert row.verdicts == [Verdict(Ending.CANCELED)]
     assert row.steps == []
+    assert deaths.count == 1
+
+
+async def test_a_run_that_unwinds_too_late_adds_no_verdict_and_the_worker_still_dies() -> None:
+    let_go, finish, late = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def script(ctx: Context, given: Given) -> int:
+        if given.n == 1:
+            await finish.wait()
+            return 1
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+        late.set()
+        return 0
+
+    link = MemoryLink()
+    deaths = Deaths()
+    worker = make(link, script, die=deaths)
+    run = asyncio.create_task(worker.run())
+    row, neighbour = link.submit(), link.submit('{"n": 1}')
+    await link.until(lambda: len(worker.held()) == 2)
+    await settle()
+    link.cancel(row)
+    await link.ended(row)
+    let_go.set()
+    await late.wait()
+    await settle()
+    finish.set()
+    await asyncio.wait_for(run, 5)
+
+    assert row.verdicts == [Verdict(Ending.CANCELED)]
+    assert [report.number for report in link.reports if report.task_id == row.task.id] == [1]
+    assert neighbour.verdicts == [Verdict(Ending.COMPLETED, output="1")]
     assert deaths.count == 1
 
 
