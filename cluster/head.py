@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
+from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port  # type: ignore[attr-defined]
 
 OBJECTS = 256 * 2**20  # bytes of shared memory: what we send between actors is small
 READY = "ready"  # the file, in the node's folder, that says that it takes connections

@@ -151,6 +151,28 @@ def join(address: str, root: Path, python_path: list[Path]) -> str:
     return here
 
 
+def disconnect() -> None:
+    """Leave the cluster; safe to call when this process never joined it."""
+    if "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()
+
+
+def cpus() -> float:
+    """How many CPUs the connected cluster has."""
+    import ray
+
+    return float(ray.cluster_resources().get("CPU", 1.0))
+
+
+def actors() -> list[tuple[str, str]]:
+    """Name and namespace of every named actor of the connected cluster."""
+    import ray
+
+    return [(actor["name"], actor["namespace"]) for actor in ray.util.list_named_actors(all_namespaces=True)]
+
+
 def auth_mode(env: Mapping[str, str], home: Path) -> str:
     """How to speak to a cluster that we join: as the environment says, else with a token where there is one.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agents import RubatoError
 from agents.catalog import Catalog
+from cluster import raylocal
 from cluster.errors import StoreProblem
 from cluster.sqlite import SqliteStore
 
@@ -46,11 +47,9 @@ def start_ledger(store: tuple[Path, str, int], node: str) -> None:
 
 def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, node: str) -> None:
     """Returns when the pool answers; its workers come by themselves."""
-    import ray
-
     from cluster import actors, pool
 
-    kinds = pool.kinds(catalog.values(), workers, ray.cluster_resources().get("CPU", 1.0))
+    kinds = pool.kinds(catalog.values(), workers, raylocal.cpus())
     actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs)), node)
 
 

@@ -6,6 +6,8 @@ import contextlib
 import time
 from typing import Any
 
+from cluster import raylocal
+
 AGENT = "agent-"
 GATEWAY = "gateway"
 GONE_SECONDS = 10.0
@@ -13,12 +15,9 @@ GONE_SECONDS = 10.0
 
 def found() -> list[str]:
     """The names of our actors on the connected cluster."""
-    import ray
-
     from cluster.remote import NAMESPACE
 
-    named = ray.util.list_named_actors(all_namespaces=True)
-    return [actor["name"] for actor in named if actor["namespace"] == NAMESPACE]
+    return [name for name, namespace in raylocal.actors() if namespace == NAMESPACE]
 
 
 def runtime_env() -> dict[str, Any]:

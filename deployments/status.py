@@ -42,7 +42,7 @@ def status(state: StateFolder) -> Status:
     if record is None:
         return Status(up=False)
     _connect(record, state)
-    actors = _actors()
+    actors = raylocal.actors()
     replicas = Counter(_application(name) for name, space in actors if space == SERVE and name.startswith(REPLICA))
     return Status(
         up=True,
@@ -69,12 +69,6 @@ def _connect(record: Running, state: StateFolder) -> None:
         raylocal.connect(record.address)
     else:
         raylocal.join(record.address, ROOT, python_path())
-
-
-def _actors() -> list[tuple[str, str]]:
-    import ray
-
-    return [(actor["name"], actor["namespace"]) for actor in ray.util.list_named_actors(all_namespaces=True)]
 
 
 def _application(replica: str) -> str:

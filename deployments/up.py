@@ -192,8 +192,6 @@ def python_path() -> list[Path]:
 
 def _import_ray() -> None:
     """The imports that take seconds, while Ray itself starts."""
-    import ray  # noqa: F401
-
     from . import serving  # noqa: F401
 
 
@@ -222,9 +220,7 @@ def _undone(undo: Callable[[], object]) -> Iterator[None]:
 
 def _give_up(state: StateFolder, cluster: str, folder: Path) -> None:
     """End what was started; what Ray logged is kept beside our own logs."""
-    import ray
-
-    ray.shutdown()
+    raylocal.disconnect()
     kept = state.logs / "failed-up"
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(folder / "session_latest" / "logs", kept, ignore_dangling_symlinks=True, dirs_exist_ok=True)

@@ -43,6 +43,14 @@ class Client:
             raise ProblemAnswer(_document(answer))
         return answer.json()
 
+    def lines(self, path: str) -> list[dict[str, Any]]:
+        """The JSON values of an answer that holds one on each line. Raises as `ask` does."""
+        with self._reaching():
+            answer = self._http.get(path)
+        if answer.is_error:
+            raise ProblemAnswer(_document(answer))
+        return [json.loads(line) for line in answer.text.splitlines()]
+
     def stream(self, method: str, path: str, **content: Any) -> Iterator[SentEvent]:
         """The events of an event stream, one by one. Raises as `ask` does, also when the stream breaks off."""
         headers = {**content.pop("headers", {}), "Accept": "text/event-stream"}

@@ -61,8 +61,12 @@ def watch(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAUL
 
 def logs(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
     """Print what a task's code logged."""
-    found = connect(url, state).ask("GET", f"/v1/tasks/{id}/logs")
-    show_json(found, compact=json)
+    for line in connect(url, state).lines(f"/v1/tasks/{id}/logs"):
+        if json:
+            show_json(line, compact=True)
+        else:
+            at = datetime.fromisoformat(line["at"]).astimezone()
+            typer.echo(f"{at:%H:%M:%S.%f} {line['level']:7} {line['logger']}: {line['message']}")
 
 
 def cancel(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
