@@ -17,22 +17,25 @@ from starlette.types import ASGIApp
 from agents import Realtime, RubatoError
 from agents.artifacts import artifact_store
 from agents.catalog import Entry, load
+from agents.errors import NotLoadable
 
 from .replica import Replica
 
 UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
-START_ATTEMPTS = 3
+START_ATTEMPTS = 2
+NOT_LOADABLE = f"{NotLoadable.__module__}.{NotLoadable.__qualname__}: "
 SECONDS_TO_DEPLOY = 300.0
 
 Started = Callable[..., Awaitable[ASGIApp]]
 
 
 class NotDeployed(RubatoError):
-    """Some applications do not run; `reasons` says why, by application."""
+    """Some applications do not run. By application, `reasons` says why in a line and `details` at length."""
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__(dict(reasons))
-        self.reasons = dict(reasons)
+    def __init__(self, details: Mapping[str, str]) -> None:
+        super().__init__(dict(details))
+        self.details = dict(details)
+        self.reasons = {name: _last_line(detail) for name, detail in details.items()}
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {reason}" for name, reason in self.reasons.items())
@@ -56,24 +59,20 @@ class Host:
 
 
 async def start_replica(reference: str, artifacts: str) -> ASGIApp:
-    """The application of one agent, ready: loaded by name and set up, in a thread so that Serve is answered meanwhile.
-
-    Raises NotLoadable, or whatever the agent's setup raised.
-    """
+    """The application of one agent, ready: loaded by name and set up. Raises NotLoadable."""
     entry = load(reference)
-    policy = entry.agent.realtime
-    if policy is None:
-        raise ValueError(f"agent {entry.name!r} has no realtime policy")
-    agent = entry.agent()
-    await asyncio.to_thread(agent.setup)
-    return Replica(entry, agent, policy, artifact_store(artifacts))
+    try:
+        agent = entry.agent()
+        await asyncio.to_thread(agent.setup)  # in a thread, so that Serve is answered meanwhile
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise NotLoadable(reference, f"its setup() raised {type(error).__name__}: {said}") from error
+    return Replica(entry, agent, _realtime(entry), artifact_store(artifacts))
 
 
 def build(entry: Entry, artifacts: str, runtime_env: Mapping[str, Any] | None = None) -> serve.Application:
     """The Serve application of an agent; `artifacts` is where its artifacts are kept."""
-    policy = entry.agent.realtime
-    if policy is None:
-        raise ValueError(f"agent {entry.name!r} has no realtime policy")
+    policy = _realtime(entry)
     taken = policy.resources
     resources = {"num_cpus": taken.cpus, "num_gpus": taken.gpus, "memory": taken.memory}
     options: dict[str, Any] = {key: value for key, value in resources.items() if value or key == "num_cpus"}
@@ -139,6 +138,12 @@ def _deployment(**options: Any) -> serve.Deployment:
     )
 
 
+def _realtime(entry: Entry) -> Realtime:
+    if entry.agent.realtime is None:
+        raise NotLoadable(entry.reference, "it has no realtime policy")
+    return entry.agent.realtime
+
+
 def _scale(policy: Realtime) -> dict[str, Any]:
     if policy.min_replicas == policy.max_replicas:
         return {"num_replicas": policy.min_replicas}
@@ -180,6 +185,12 @@ def _wait(names: set[str], until: float, tell: Callable[[str], None]) -> None:
         time.sleep(0.1)
     if failed:
         raise NotDeployed(failed)
+
+
+def _last_line(detail: str) -> str:
+    """Of a traceback its last line is the reason."""
+    lines = detail.strip().splitlines() or ["it says no reason"]
+    return lines[-1].removeprefix(NOT_LOADABLE)
 
 
 @contextmanager
