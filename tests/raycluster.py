@@ -16,7 +16,7 @@ from ray._private import ray_constants
 from ray._private.authentication_test_utils import reset_auth_token_state
 
 from cluster import processes, raylocal
-from deployments.ingress import Ports, free_ports, haproxy, serve_env
+from deployments.ingress import DRAIN, Ports, free_ports, haproxy, serve_env
 from deployments.serving import start_serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +41,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(*, with_haproxy: bool = True, drain: float = 0) -> Iterator[Cluster]:
+def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN) -> Iterator[Cluster]:
     """Start Ray and Serve as `up` does and connect to them; end every process of theirs on the way out."""
     with tempfile.TemporaryDirectory(prefix="rubato-test-") as kept:
         gcs, http, stats, metrics, fallback, *agents = free_ports(9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import grpc  # type: ignore[import-untyped]
@@ -44,8 +45,9 @@ class TestServing(ServingContract):
     """Through HAProxy."""
 
 
-def _replicas(cluster: Cluster) -> list[psutil.Process]:
-    return [process for process in cluster.processes() if "ServeReplica" in _title(process)]
+def _replicas(cluster: Cluster, agent: str = "") -> list[psutil.Process]:
+    title = f"ServeReplica:agent-{agent}" if agent else "ServeReplica"
+    return [process for process in cluster.processes() if title in _title(process)]
 
 
 def _title(process: psutil.Process) -> str:
@@ -86,6 +88,29 @@ def test_the_ports_of_one_cluster_are_not_offered_to_another(cluster: Cluster) -
     assert not any(is_free(port) for port in (cluster.http, mine.stats, mine.metrics, mine.fallback))
 
 
+def test_a_new_version_takes_over_without_a_failed_request(cluster: Cluster, http: httpx.Client) -> None:
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with httpx.Client(base_url=cluster.url, timeout=30) as fresh:
+                statuses.extend((_status(fresh), _status(http)))
+
+    callers = [threading.Thread(target=ask) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    [before] = _replicas(cluster, "act")
+
+    deploy(None, {"act": built("act", cluster)})
+    until(lambda: not before.is_running() or before.status() == psutil.STATUS_ZOMBIE)
+
+    over.set()
+    for caller in callers:
+        caller.join()
+    assert set(statuses) == {200}
+
+
 def test_an_agent_that_cannot_be_set_up_says_why_and_the_others_go_on(cluster: Cluster, http: httpx.Client) -> None:
     with http.stream("POST", "/v1/agents/act/run", json={"do": "wait_between", "text": "4"}, headers=STREAM) as stream:
         with pytest.raises(NotDeployed) as refused:
@@ -100,7 +125,7 @@ def test_an_agent_that_cannot_be_set_up_says_why_and_the_others_go_on(cluster: C
 
 
 def test_a_replica_that_dies_comes_back(cluster: Cluster, http: httpx.Client) -> None:
-    [act] = [process for process in _replicas(cluster) if "agent-act" in _title(process)]
+    [act] = _replicas(cluster, "act")
 
     os.kill(act.pid, signal.SIGKILL)
 
@@ -111,6 +136,6 @@ def test_a_replica_that_dies_comes_back(cluster: Cluster, http: httpx.Client) ->
 def _status(http: httpx.Client) -> int:
     """0 where the connection ends without an answer, as that to a process that dies does."""
     try:
-        return http.post("/v1/agents/act/run", json={"text": "back"}).status_code
+        return http.post("/v1/agents/act/run", json={"text": "still there?"}).status_code
     except httpx.TransportError:
         return 0
