@@ -27,7 +27,6 @@ log = logging.getLogger("rubato.actors")
 
 WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
-ORPHAN_SECONDS = 60.0  # without a ledger for so long, a worker ends itself
 
 
 class LedgerPlan(NamedTuple):
@@ -44,6 +43,7 @@ class PoolPlan(NamedTuple):
     kinds: tuple[Kind, ...]
     artifacts_url: str
     log_folder: str
+    orphaned_after: float = 60.0  # seconds without a ledger, after which a worker ends itself
 
 
 class Ledger(ledger.Ledger):
@@ -71,11 +71,12 @@ class Worker:
         agents = {name: catalog[name].agent() for name in catalog}
         for agent in agents.values():
             agent.setup()
-        self._worker = worker.Worker(
-            Hello(id, kind.name, kind.slots), agents, RemoteLink(), plan.artifacts_url, die=_die
-        )
+        self._link = RemoteLink()
+        hello = Hello(id, kind.name, kind.slots)
+        self._worker = worker.Worker(hello, agents, self._link, plan.artifacts_url, die=_die)
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self._worker.run())
+        self._watching = loop.create_task(self._end_if_orphaned(plan.orphaned_after))
 
     async def ready(self) -> str:
         """The node this worker runs on; answers once every agent is set up."""
@@ -90,8 +91,15 @@ class Worker:
         await self._running
 
     async def stop(self) -> None:
-        """Take no more, and hand back or finish what is held."""
+        """Take no more, and give back what is held."""
         await self._worker.stop()
+
+    async def _end_if_orphaned(self, seconds: float) -> None:
+        """A worker that no ledger answers for so long is nobody's any more: its leases are over."""
+        while self._link.silence < seconds:
+            await asyncio.sleep(seconds / 10)
+        log.error("no ledger has answered for %.0f s: this worker ends", seconds)
+        _die()
 
 
 def _die() -> None:

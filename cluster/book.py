@@ -15,13 +15,11 @@ from dataclasses import dataclass
 
 from agents.events import Emitted
 
-from .claims import LEASE, Claim, Ending, Hello, Report, StepDone, Verdict
+from .claims import LEASE, Claim, Ending, Held, Hello, Report, StepDone, Verdict
 from .errors import Conflict
 from .ready import Ready
 from .store import EventRow, KeyRow, Ref, StepRow, Store, Writes
 from .task import ENDED, State, Submission, Submitted, Task
-
-Held = tuple[str, str, int]  # (tenant, task id, fence): one claim
 
 
 @dataclass(slots=True)

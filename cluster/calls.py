@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import NamedTuple
 
-from .claims import Claim
-
-Held = tuple[str, str, int]  # (tenant, task id, fence): one claim
+from .claims import Claim, Held
 
 _NOTHING: Mapping[Held, float] = {}
 

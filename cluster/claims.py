@@ -15,6 +15,9 @@ MARGIN = 3.0  # seconds before the end of its lease in which a worker starts no 
 BEAT = 3.0  # seconds between heartbeats
 
 
+Held = tuple[str, str, int]  # (tenant, task id, fence): what a claim is called
+
+
 class Claim(NamedTuple):
     """One worker's right to run one attempt, until a newer fence."""
 
@@ -51,7 +54,7 @@ class StepDone(NamedTuple):
 
 class Report(NamedTuple):
     """News of one claim, in the order it happened. `number` counts the claim's reports from 1: a report that comes
-    twice is applied once, and answered alike."""
+    twice is applied once."""
 
     tenant: str
     task_id: str
@@ -73,14 +76,14 @@ class Orders(NamedTuple):
     """What a worker is to do next."""
 
     claims: tuple[Claim, ...] = ()
-    cancels: tuple[tuple[str, str, int], ...] = ()  # (tenant, task id, fence) of runs to cancel
+    cancels: tuple[Held, ...] = ()  # runs to cancel
     stop: bool = False  # finish what is held, then end: the ledger does not know this worker any more
 
 
 class Answer(NamedTuple):
     """What became of a batch of reports; `lost` lists those whose claim is not the newest: they changed nothing."""
 
-    lost: tuple[tuple[str, str, int], ...]
+    lost: tuple[Held, ...]
     orders: Orders
 
 
@@ -97,7 +100,7 @@ class WorkerLink(Protocol):
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         """Returns once the reports are durable; may carry new claims, as `pull` does."""
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[tuple[str, str, int], ...]) -> Beat:
+    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
         """Renews the leases of the claims held; blocking, for the heartbeat's own thread.
 
         `latest` is the newest call this worker made when it listed `held`, `open` those calls not yet answered: a
@@ -109,5 +112,5 @@ class WorkerLink(Protocol):
 class Beat(NamedTuple):
     """The answer to a heartbeat: the claims of the list that are not this worker's any more, and runs to cancel."""
 
-    lost: tuple[tuple[str, str, int], ...]
-    cancels: tuple[tuple[str, str, int], ...] = ()
+    lost: tuple[Held, ...]
+    cancels: tuple[Held, ...] = ()

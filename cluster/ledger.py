@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from agents.errors import Overloaded
 from agents.journal import StepId, StepRecord
 
-from .book import Book, Clock, Held
-from .claims import Answer, Beat, Claim, Hello, Orders, Report
+from .book import Book, Clock
+from .claims import Answer, Beat, Claim, Held, Hello, Orders, Report
 from .client import Counts, EventPage
 from .errors import Conflict, Fenced, Unavailable
 from .store import Store, StoreFailed, Writes

@@ -10,7 +10,7 @@ from typing import Any, cast
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from .claims import Answer, Beat, Hello, Orders, Report
+from .claims import Answer, Beat, Held, Hello, Orders, Report
 from .client import Counts, EventPage
 from .errors import Unavailable
 from .task import Filter, Step, Submission, Submitted, Task
@@ -138,12 +138,22 @@ class RemoteLink:
 
     def __init__(self, name: str = LEDGER) -> None:
         self._ledger = Remote(name)
+        self._answered_at = time.monotonic()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the ledger last answered anything."""
+        return time.monotonic() - self._answered_at
 
     async def pull(self, worker: Hello, call: int) -> Orders:
-        return cast(Orders, await self._ledger.call("pull", worker, call))
+        orders = cast(Orders, await self._ledger.call("pull", worker, call))
+        self._answered_at = time.monotonic()
+        return orders
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
-        return cast(Answer, await self._ledger.call("report", worker, call, reports))
+        answer = cast(Answer, await self._ledger.call("report", worker, call, reports))
+        self._answered_at = time.monotonic()
+        return answer
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[tuple[str, str, int], ...]) -> Beat:
+    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
         return cast(Beat, self._ledger.call_blocking("beat", worker, latest, open, held, seconds=5.0))

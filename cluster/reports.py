@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 
 from agents.events import Emitted
 
-from .calls import Calls, Held
-from .claims import Hello, Orders, Report, StepDone, Verdict, WorkerLink
+from .calls import Calls
+from .claims import Held, Hello, Orders, Report, StepDone, Verdict, WorkerLink
 from .errors import Unavailable
 from .pace import Pace
 

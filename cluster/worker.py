@@ -16,8 +16,8 @@ from agents import Agent
 from agents.artifacts import ArtifactStore, artifact_store
 
 from .attempt import Attempt, Tools, Why
-from .calls import Calls, Held, Picture, held_as
-from .claims import Beat, Claim, Ending, Hello, Orders, Verdict, WorkerLink
+from .calls import Calls, Picture, held_as
+from .claims import Beat, Claim, Ending, Held, Hello, Orders, Verdict, WorkerLink
 from .errors import Unavailable
 from .heartbeat import Heartbeat
 from .lease import Lease

@@ -81,6 +81,13 @@ class Background:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    async def pids(self) -> list[int]:
+        """The processes of the workers that are ready."""
+        ready = await self.until_ready(1)
+        names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
+        handles = [ray.get_actor(name, namespace="rubato") for name in names if name.rpartition(":")[2] in ready]
+        return [await handle.pid.remote() for handle in handles]
+
     async def unfinished(self) -> list[Task]:
         """What is still queued or running."""
         found = []
@@ -97,7 +104,8 @@ def background(folder: Path, references: list[str], workers: int = 2) -> Iterato
     node = ray.get_runtime_context().get_node_id()
     start_ledger(LedgerPlan(str(store), owner.store_id, owner.generation), node)
     found = kinds(Catalog.load(references).values(), workers, cpus=2)
-    start_pool(PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs")), node)
+    plan = PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs"), orphaned_after=12.0)
+    start_pool(plan, node)
     yield Background(folder, RemoteLedger())
 
 

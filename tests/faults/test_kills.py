@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+import ray
 
 from cluster.remote import LEDGER, POOL
 from tests.raycluster import ray_cluster
@@ -165,3 +167,17 @@ async def test_under_load_with_random_kills_every_task_ends_once(rubato: Backgro
         assert page is not None
         assert [event.seq for event in page.events] == list(range(len(page.events)))
         assert [event.type for event in page.events].count("output") == 1
+
+
+async def test_workers_without_pool_and_ledger_end_themselves(rubato: Background) -> None:
+    """The last test of this module: it leaves nothing behind to test."""
+    await rubato.until_ready(2)
+    pids = await rubato.pids()
+
+    for name in (POOL, LEDGER):
+        ray.kill(ray.get_actor(name, namespace="rubato"))
+
+    ends = time.monotonic() + 60
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < ends:
+        await asyncio.sleep(0.2)
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
