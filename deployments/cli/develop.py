@@ -28,7 +28,7 @@ class Gate(NamedTuple):
 # The slow ones first: two run side by side.
 GATES = (
     Gate("types", ("-m", "mypy")),
-    Gate("unit tests", ("-m", "pytest", "-m", "not ray and not long")),
+    Gate("unit tests", ("-m", "pytest", "-m", "not ray and not models and not long")),
     Gate("imports", ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")),
     Gate("lint", ("-m", "ruff", "check", "--quiet", ".")),
     Gate("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
@@ -43,7 +43,7 @@ def test(context: typer.Context, long: Long = False) -> None:
 
 
 def check() -> None:
-    """The fast gate: format, lint, types, imports, unit tests."""
+    """The fast gate: format, lint, types, imports, and the unit tests that need neither Ray nor models."""
     failed = False
     with ThreadPoolExecutor(2) as lanes:
         for done in as_completed([lanes.submit(_pass, gate) for gate in GATES]):
