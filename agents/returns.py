@@ -56,8 +56,8 @@ def _enclosing(fn: Any) -> dict[str, Any]:
 
 def _kept_as(kind: Any) -> Any:
     """The type to record a value of `kind` as: what is awaited or run through is recorded as what comes out of it."""
-    if isinstance(kind, TypeVar) or getattr(kind, "__parameters__", None):
-        return Any
+    if isinstance(kind, TypeVar) or (getattr(kind, "__parameters__", None) and not inspect.isclass(kind)):
+        return Any  # what a type variable stands for in this call, nobody knows
     origin, args = get_origin(kind) or kind, get_args(kind)
     if origin in (Awaitable, Coroutine):
         return args[-1] if args else Any

@@ -125,6 +125,13 @@ def test_no_tenant_leaves_the_folder(tmp_path: Path, tenant: str) -> None:
     assert [path.relative_to(inside).parts[1:] for path in files(tmp_path)] == [(SHA256[:2], SHA256)]
 
 
+def test_tenants_that_differ_in_case_only_are_apart_where_a_file_system_folds_it(tmp_path: Path) -> None:
+    for tenant in ("acme", "ACME", "Acme"):
+        FolderArtifacts(tmp_path, tenant).write(DATA)
+
+    assert len({folder.name.casefold() for folder in tmp_path.iterdir()}) == 3
+
+
 def test_a_damaged_artifact_is_missing_until_it_is_kept_again(tmp_path: Path) -> None:
     store = FolderArtifacts(tmp_path)
     store.write(DATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Hit(BaseModel):
@@ -125,6 +127,10 @@ def boxed() -> Box[Span]:
     return Box[Span](inside=Span(1, 2))
 
 
+def boxed_anything() -> Box:
+    return Box(inside=[1])
+
+
 def choice() -> Literal["a", "b"]:
     return "a"
 
@@ -174,6 +180,7 @@ def tabs() -> str:
         (maybe, None),
         (surely, Hit(text="a")),
         (boxed, Box[Span](inside=Span(1, 2))),
+        (boxed_anything, Box(inside=[1])),
         (choice, "a"),
         (limited, 7),
         (some, [Hit(text="a")]),
@@ -347,6 +354,10 @@ async def test_an_unbound_type_variable_means_plain_json() -> None:
     def listed(value: T) -> list[T]:
         return [value]
 
+    def bound(value: M) -> M:
+        return value
+
+    assert await live_then_replayed(bound, Hit(text="a")) == ({"text": "a", "score": 0.5},) * 2
     assert await live_then_replayed(same, {"a": 1}) == ({"a": 1}, {"a": 1})
     assert await live_then_replayed(listed, Hit(text="a")) == ([{"text": "a", "score": 0.5}],) * 2
 
@@ -444,7 +455,10 @@ async def test_a_type_that_cannot_be_recorded_is_refused_before_the_function_run
 
 
 async def test_a_coroutine_in_place_of_a_function_is_refused() -> None:
-    assert "needs a function and its arguments, and was given coroutine" in await refusal(INDEX.fetch("a"))
+    fetching = INDEX.fetch("a")
+
+    assert "needs a function and its arguments, and was given coroutine" in await refusal(fetching)
+    assert inspect.getcoroutinestate(fetching) == inspect.CORO_CLOSED
 
 
 async def test_an_async_generator_is_refused() -> None:
