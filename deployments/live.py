@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from agents import Agent, Mode, Permanent, Realtime, RubatoError
@@ -106,12 +107,16 @@ class LiveRuns:
         """
         facts = RunFacts(Mode.REALTIME, task_id, self.deadline)
         context = RunContext(facts, Journal(), recorder or Silence(), self._artifacts)
-        task = asyncio.create_task(self._attempt(context, given))
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        task = loop.create_task(self._attempt(context, given))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, over))
+        timer = loop.call_later(self.deadline, _resolve, over)
         try:
-            await asyncio.wait((task,), timeout=self.deadline)
+            await over
         finally:
+            timer.cancel()
             if not task.done():
                 self._leave(task)
         if not task.done():
@@ -153,11 +158,17 @@ class LiveRuns:
         self._left.add(task)
         task.cancel()
 
-    def _ended(self, task: asyncio.Task[str]) -> None:
+    def _ended(self, over: asyncio.Future[None], task: asyncio.Task[str]) -> None:
+        _resolve(over)
         self._tasks.discard(task)
         self._left.discard(task)
         if not task.cancelled():
             task.exception()  # seen: a run that nobody waited for leaves no complaint about an exception never read
+
+
+def _resolve(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def problem_of_run(error: Exception) -> Problem:
