@@ -22,10 +22,10 @@ for group in (lifecycle, running, submitting, tasks, develop):
     group.register(app)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process: 0 ok, 1 a problem or a failed task, 2 wrong usage."""
     try:
-        app(prog_name="./rubato")
+        app(arguments, prog_name="./rubato")
     except ProblemAnswer as answer:
         show_problem(answer.document)
     except CommandFailed as problem:

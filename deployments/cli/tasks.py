@@ -21,7 +21,7 @@ Agent = Annotated[str | None, typer.Option(help="Only of this agent.")]
 InState = Annotated[str | None, typer.Option("--in", metavar="STATE", help="Only those queued, running, …")]
 Tag = Annotated[str | None, typer.Option(help="Only with this tag.")]
 Batch = Annotated[str | None, typer.Option(help="Only of this batch.")]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
 
 
 def tasks(
@@ -43,7 +43,7 @@ def tasks(
         return
     table(["ID", "AGENT", "STATE", "ATTEMPTS", "CREATED", "TOOK"], [_row(task) for task in page["items"]])
     if page.get("next_cursor"):
-        note("there are more; --limit shows up to 1000")
+        note("there are more; --limit shows up to 200")
 
 
 def watch(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
