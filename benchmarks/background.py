@@ -60,7 +60,7 @@ async def _until_ended(session: aiohttp.ClientSession, batch: dict[str, Any]) ->
         answer.raise_for_status()
     for state in ("queued", "running"):
         while await _any(session, batch["batch_id"], state):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
     for state in ("failed", "canceled"):
         if await _any(session, batch["batch_id"], state):
             raise RuntimeError(f"a task of batch {batch['batch_id']} has {state}")

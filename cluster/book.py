@@ -72,6 +72,11 @@ class Book:
             events, reported = self._store.progress(task.tenant, task.id, task.fence)
             self._hold(task, events=max(events, task.events), reported=reported, call=None, alone=bool(task.isolated))
 
+    def any(self, agent: str | None, state: str) -> bool:
+        """Whether there is a task of this agent (None: of any) in this state."""
+        agents = {name for name, _ in self.counts} if agent is None else {agent}
+        return any(self.counts[name, state] > 0 for name in agents)
+
     def take_writes(self) -> Writes:
         """What this tick commits; the next one starts empty."""
         writes, self.writes = self.writes, Writes()

@@ -140,6 +140,8 @@ class Ledger:
 
     async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, older than the id `after`."""
+        if filter.state is not None and not self._book.any(filter.agent, filter.state):
+            return []  # as often asked as it is true, and the store would look at every task to say so
         return await asyncio.to_thread(self._store.tasks, tenant, filter, after, limit)
 
     async def cancel(self, tenant: str, id: str) -> Task | None:

@@ -16,6 +16,7 @@ _FIRST = (
     "create index task_queued on task (agent, priority desc, id) where state='queued'",
     "create index task_delayed on task (agent, run_at) where state='queued' and run_at>0",
     "create index task_running on task (state) where state='running'",
+    "create index task_trouble on task (tenant, state, id) where state in ('failed', 'canceled')",
     "create index task_batch on task (tenant, batch_id, id) where batch_id is not null",
     """create table step (
         tenant text not null, task text not null, name text not null, key text not null, digest text not null,
