@@ -20,6 +20,7 @@ from agents.catalog import Entry, load
 from agents.errors import NotLoadable
 
 from .replica import Replica
+from .wire import join_writes
 
 UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
 START_ATTEMPTS = 2
@@ -45,6 +46,7 @@ class Host:
     """What Serve constructs in each replica: the application is built there, never pickled."""
 
     def __init__(self, start: Started, *arguments: Any) -> None:
+        join_writes()
         self._start = start
         self._arguments = arguments
 
