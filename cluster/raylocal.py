@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from agents import RubatoError
 from .processes import MARK, end
 
 START_SECONDS = 60.0
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, as always on those systems, Ray listens on loopback only
 FOLDERS = Path("/tmp")  # not $TMPDIR: the sockets in it may have only short paths
 
 
@@ -76,7 +78,7 @@ def environment(cluster: str, token: Path, serve_env: Mapping[str, str], python_
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # off, as it always is there, Ray listens on loopback only
+        LOOPBACK: "0",
         "RAY_worker_niceness": "0",  # 15 otherwise, so that whatever else runs here comes before every answer of ours
         "RAY_enable_worker_prestart": "0",  # each idle worker would take a second of CPU, and we start none but actors
         "RAY_prestart_worker_first_driver": "0",
@@ -129,6 +131,7 @@ def join(address: str, root: Path, python_path: list[Path]) -> str:
             f"RAY_ADDRESS={address} is a Ray Client address; run this on the head node, with its GCS address"
         )
     os.environ["RAY_AUTH_MODE"] = auth_mode(os.environ, Path.home())
+    _check_listens(address)
     import ray
 
     from .remote import NAMESPACE
@@ -189,6 +192,38 @@ def stop(cluster: str) -> int:
     ended = end(cluster)
     remove_folders(cluster)
     return ended
+
+
+def _check_listens(address: str) -> None:
+    """See that something listens there: Ray itself would try for ten minutes. Raises RayProblem.
+
+    For a loopback address Ray asks at this machine's own address instead, unless it is told not to.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return  # such as `auto`
+    if not _listens(host, int(port)):
+        raise RayProblem(f"nothing listens at RAY_ADDRESS={address}; start Ray there, or unset it to start one here")
+    if host in ("127.0.0.1", "localhost") and not _listens(_own_address(), int(port)):
+        os.environ[LOOPBACK] = "0"
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def _own_address() -> str:
+    """The address this machine has for others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _prefix(cluster: str) -> str:

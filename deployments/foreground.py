@@ -25,6 +25,16 @@ def url_of(host: str, port: int) -> str:
     return f"http://{EVERYWHERE.get(host, host)}:{port}"
 
 
+def load() -> None:
+    """Import what takes seconds.
+
+    Serve's controller too: two threads that meet it first, as `up` has them, can get a handle without its methods.
+    """
+    import ray.serve._private.controller  # noqa: F401
+
+    from . import serving, wiring  # noqa: F401
+
+
 def start(host: str, port: int) -> str:
     """Start Serve, and say where it answers: where it runs already that is not changed."""
     from ray.serve.context import _get_global_client

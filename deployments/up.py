@@ -109,7 +109,7 @@ def _up_here(order: Order, cluster: str, phases: Phases) -> Running:
         catalog = beside(lambda: _load(order, phases))
         with phases.phase("start Ray"):
             leader = raylocal.start(ray)
-            _import_ray()
+            foreground.load()
             raylocal.wait(ray, leader)
             node = raylocal.connect(ray.address)
         site = _Site(order, phases, catalog.result(), node)
@@ -122,6 +122,7 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
     """On a Ray that somebody else started; of it nothing but our own actors and applications is touched."""
     with phases.phase(f"join Ray at {order.join}"):
         node = raylocal.join(order.join, ROOT, python_path())
+        foreground.load()
         if leaving.found():
             raise CannotStart("a Rubato runs on this cluster already; end it with ./rubato down in its state folder")
     with _undone(leaving.leave):
@@ -188,11 +189,6 @@ def python_path() -> list[Path]:
     """Ours first, then what the user set, all absolute: workers have another current folder."""
     given = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return list(dict.fromkeys([ROOT, *given]))
-
-
-def _import_ray() -> None:
-    """The imports that take seconds, while Ray itself starts."""
-    from . import serving  # noqa: F401
 
 
 def _record(site: _Site, cluster: str, url: str, store: Path, **of_ray: Any) -> Running:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,6 +148,7 @@ def _told(folder: StateFolder) -> Iterator[None]:
         raise UsageProblem("\n".join(problem.problems)) from None
     except PhaseFailed as failed:
         complain(str(failed))
+        (folder.logs / "up.log").write_text("".join(traceback.format_exception(failed)))
         raise CommandFailed(f"what was started has been ended again; the logs are in {folder.logs}") from None
     except (Busy, OtherStore, RubatoError) as error:
         raise CommandFailed(str(error)) from None

@@ -1,0 +1,183 @@
+"""`up`, `down` and what lies between, with real processes."""
+
+from __future__ import annotations
+
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.commands import House, house
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One that is up."""
+    with house(tmp_path_factory.mktemp("house")) as made:
+        ended = made.up()
+        assert ended.returncode == 0, ended.stderr
+        assert made.url in ended.stderr
+        yield made
+
+
+BROKEN = """
+from pydantic import BaseModel
+from agents import Agent, Context
+
+
+class Shop(Agent[str, str]):
+    name = "shop"
+
+    def setup(self) -> None:
+        raise RuntimeError("no stock today")
+
+    async def run(self, ctx: Context, question: str) -> str:
+        return question
+"""
+
+
+def listeners(house: House) -> set[str]:
+    """Which of its processes listen for connections from elsewhere."""
+    ours = {process.pid for process in house.processes()}
+    found = [listener for listener in psutil.net_connections("tcp") if listener.status == psutil.CONN_LISTEN]
+    return {
+        psutil.Process(listener.pid).name()
+        for listener in found
+        if listener.pid in ours and listener.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+    }
+
+
+def test_one_agent_answers_at_both_tempos(running: House) -> None:
+    assert running.json("run", "echo", '{"text": "now"}') == {"text": "now"}
+    assert running.json("submit", "echo", '{"text": "later"}', "--wait")["task"]["output"] == {"text": "later"}
+
+
+def test_status_says_what_runs(running: House) -> None:
+    status = running.json("status")
+
+    assert (status["up"], status["ready"], status["url"]) == (True, True, running.url)
+    assert status["agents"] == {"echo": {"agent": "agents.library.echo:Echo", "replicas": 1}}
+    assert status["ingress"] == "haproxy"
+    assert status["workers"][0]["ready"] >= 1
+    assert status["store_bytes"] > 0
+
+
+def test_nothing_but_a_door_that_asks_for_the_token_is_open_to_other_machines(running: House) -> None:
+    assert listeners(running) <= {"ray::ServeRepli"}  # Serve's own calls between replicas, which nobody here makes
+
+
+def test_a_second_up_says_so_and_names_what_it_would_change(running: House) -> None:
+    before = {process.pid for process in running.processes()}
+
+    same = running.up()
+    other = running.end("up", "--agents", "agents.library.echo:Echo", "--port", "9999", "--only")
+
+    assert (same.returncode, other.returncode) == (0, 0)
+    assert "already up" in same.stderr
+    assert "->" not in same.stderr
+    assert f"serve.port: {running.port} -> 9999" in other.stderr
+    assert "down" in other.stderr
+    assert before <= {process.pid for process in running.processes()}
+
+
+def test_only_its_owner_may_look_into_the_state_folder(running: House) -> None:
+    assert stat.S_IMODE(running.state.stat().st_mode) == 0o700
+    assert stat.S_IMODE((running.state / "ray-token").stat().st_mode) == 0o600
+
+
+def test_a_port_that_is_taken_is_named_with_who_has_it(running: House, tmp_path: Path) -> None:
+    with house(tmp_path) as second:
+        ended = second.end("up", "--agents", "agents.library.echo:Echo", "--only", "--port", str(running.port))
+
+        assert ended.returncode == 1
+        assert f"port {running.port}" in ended.stderr
+        assert "another Rubato" in ended.stderr
+        assert "--port" in ended.stderr
+        assert second.processes() == []
+
+
+def test_down_ends_every_process_and_the_next_up_knows_every_task(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        assert made.up().returncode == 0
+        done = made.json("submit", "echo", '{"text": "kept"}', "--wait")["task"]["id"]
+
+        made.run("down")
+        left, folders = (
+            made.processes(),
+            list(Path("/tmp").glob(f"rubato-{made.state.joinpath('id').read_text()[:8]}*")),
+        )
+        assert made.up().returncode == 0
+        (task,) = made.json("tasks")["items"]
+
+        assert (left, folders) == ([], [])
+        assert (task["id"], task["output"]) == (done, {"text": "kept"})
+        assert made.json("run", "echo", '{"text": "again"}') == {"text": "again"}
+
+
+def test_down_of_what_is_not_up_is_no_error(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        made.run("down")
+        made.run("status", code=1)
+
+
+def test_an_up_after_a_crash_of_everything_starts_anew_and_keeps_every_task(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        assert made.up().returncode == 0
+        id = made.json("submit", "echo", '{"text": "kept"}')["id"]
+        for process in made.processes():
+            process.kill()
+
+        assert made.up().returncode == 0
+
+        assert made.lines("watch", id)[-1]["type"] == "output"
+
+
+def test_an_agent_that_cannot_be_loaded_is_named_and_nothing_stays(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        ended = made.end("up", "--only", "--agents", "nowhere.shop:Shop", "--port", str(made.port))
+
+        assert ended.returncode == 1
+        assert "nowhere.shop:Shop: there is no module nowhere" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert made.processes() == []
+
+
+def test_an_agent_that_cannot_be_set_up_is_named_with_its_reason_and_nothing_stays(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(BROKEN)
+    with house(tmp_path, PYTHONPATH=str(tmp_path)) as made:
+        ended = made.end("up", "--only", "--agents", "shop:Shop", "--port", str(made.port))
+
+        assert ended.returncode == 1
+        assert "no stock today" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert str(made.state / "logs") in ended.stderr
+        assert made.processes() == []
+
+
+def test_one_up_at_a_time_and_one_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
+    with house(tmp_path) as made, made.start("up", "--port", str(made.port)) as first:
+        assert first.stderr is not None
+        while "start Ray:" not in (line := first.stderr.readline()):
+            assert line, "up ended before Ray had started"
+
+        second = made.up()
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+
+        assert second.returncode == 1
+        assert f"process {first.pid}" in second.stderr
+        assert first.returncode == 130
+        assert made.processes() == []
+
+
+def test_settings_that_do_not_hold_are_wrong_usage(tmp_path: Path) -> None:
+    with house(tmp_path, RUBATO_SERVE_PROT="1") as made:
+        ended = made.up()
+
+        assert ended.returncode == 2
+        assert "RUBATO_SERVE_PROT: there is no such setting" in ended.stderr
