@@ -20,7 +20,7 @@ from agents.ids import new_id
 from . import ledger, pool, tasklog, worker
 from .claims import Hello
 from .pool import Death, Kind, StartFailed
-from .remote import LEDGER, NAMESPACE, POOL, Remote, RemoteLedger, RemoteLink
+from .remote import LEDGER, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
 from .sqlite import SqliteStore
 
 log = logging.getLogger("rubato.actors")
@@ -46,7 +46,7 @@ class PoolPlan(NamedTuple):
     orphaned_after: float = 60.0  # seconds without a ledger, after which a worker ends itself
 
 
-class Ledger(ledger.Ledger):
+class Ledger(ledger.Ledger, Answering):
     """The ledger as an actor: it opens its store, and resumes its own generation after every restart."""
 
     def __init__(self, plan: LedgerPlan) -> None:
@@ -107,7 +107,7 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Pool(pool.Pool):
+class Pool(pool.Pool, Answering):
     """The pool as an actor; its workers are detached, so they outlive it, and its next life adopts them."""
 
     def __init__(self, plan: PoolPlan) -> None:
@@ -164,6 +164,7 @@ class RayFleet:
             num_gpus=shape.gpus,
             memory=shape.memory or None,
             max_concurrency=100,
+            enable_task_events=False,
         )
         handle = actor.remote(id, kind, self._plan)
         try:
@@ -241,6 +242,7 @@ def _start(actor: Any, name: str, plan: NamedTuple, node_id: str, max_concurrenc
         max_restarts=-1,
         num_cpus=0,
         max_concurrency=max_concurrency,
+        enable_task_events=False,  # Ray's record of each call would cost more than most calls
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote(plan)
     ray.get(handle.pid.remote(), timeout=START_SECONDS)
