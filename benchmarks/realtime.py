@@ -17,8 +17,8 @@ from .local import ROOT, free_port
 
 BODY = '{"text": "hello"}'
 CONNECTIONS = (1, 16)
-ROUNDS = 3  # of each; the median by requests/s counts
-SECONDS = 4.0
+ROUNDS = 5  # of each; the median by requests/s counts
+SECONDS = 3.0
 PATIENCE = 30.0
 
 
