@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -53,6 +54,7 @@ class Ledger(ledger.Ledger, Answering):
         store = SqliteStore(Path(plan.path))
         owner = store.open(plan.store_id, plan.generation)
         super().__init__(store, fresh=owner.tick == 0)
+        _calm_gc()
         self._running = asyncio.get_running_loop().create_task(self.run())
 
     async def pid(self) -> int:
@@ -71,6 +73,7 @@ class Worker:
         agents = {name: catalog[name].agent() for name in catalog}
         for agent in agents.values():
             agent.setup()
+        _calm_gc()
         self._link = RemoteLink()
         hello = Hello(id, kind.name, kind.slots)
         self._worker = worker.Worker(hello, agents, self._link, plan.artifacts_url, die=_die)
@@ -100,6 +103,14 @@ class Worker:
             await asyncio.sleep(seconds / 10)
         log.error("no ledger has answered for %.0f s: this worker ends", seconds)
         _die()
+
+
+def _calm_gc() -> None:
+    """Collect rarely, and leave out what was imported: records by the thousand make no cycles, and each full look at
+    Ray's and the models' objects would stop everything for a tenth of a second."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _die() -> None:

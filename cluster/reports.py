@@ -158,6 +158,10 @@ class Reporter:
             self._woken.clear()
             while batch := self._collect():
                 await self._deliver(batch)
+                # Claims that the answer brought begin in the next turn of the loop, and the quick ones end in it: what
+                # they report travels with what waits, in one call where it would be two.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
 
     def _changed(self, line: Line) -> None:
         self._waiting[line] = None
