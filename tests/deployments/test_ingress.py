@@ -53,14 +53,14 @@ def test_haproxy_keeps_its_pages_to_loopback_and_splices_no_request(tmp_path: Pa
 
 def test_two_clusters_share_no_path_and_no_port() -> None:
     ports = free_ports(6)
-    one = serve_env(Path("/tmp/one"), Ports(*ports[:3]), "/bin/haproxy")
-    other = serve_env(Path("/tmp/other"), Ports(*ports[3:]), "/bin/haproxy")
+    one = serve_env(Path("/folder/one"), Ports(*ports[:3]), "/bin/haproxy")
+    other = serve_env(Path("/folder/other"), Ports(*ports[3:]), "/bin/haproxy")
 
     assert len(set(ports)) == 6
     same = {name for name in one if one[name] == other[name]}
     assert not {name for name in same if "PORT" in name and "QUARANTINE" not in name}
-    assert not [one[name] for name in same if one[name].startswith("/tmp")]
-    assert sum(value.startswith("/tmp/one") for value in one.values()) == 6
+    assert not [one[name] for name in same if one[name].startswith("/folder")]
+    assert sum(value.startswith("/folder/one") for value in one.values()) == 6
 
 
 def test_a_folder_in_which_sockets_cannot_lie_is_refused() -> None:
