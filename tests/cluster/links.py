@@ -10,8 +10,7 @@ from typing import Any
 
 from agents.events import Emitted
 from agents.journal import StepRecord
-from cluster.calls import Held
-from cluster.claims import Answer, Beat, Claim, Ending, Hello, Orders, Report, StepDone, Verdict
+from cluster.claims import Answer, Beat, Claim, Ending, Held, Hello, Orders, Report, StepDone, Verdict
 from cluster.errors import Unavailable
 from cluster.task import Task
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cluster.calls import Calls, Held
-from cluster.claims import Answer, Hello, Orders, Report
+from cluster.calls import Calls
+from cluster.claims import Answer, Held, Hello, Orders, Report
 from cluster.reports import CALL, ROOM, Line, Reporter, weight
 
 from .links import MemoryLink

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from agents import Context, Progress
-from cluster.calls import Held
-from cluster.claims import Answer, Beat, Hello, Orders, Report
+from cluster.claims import Answer, Beat, Held, Hello, Orders, Report
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
