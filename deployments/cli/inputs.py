@@ -34,7 +34,7 @@ def media_type(path: Path) -> str:
 
 def artifact_field(agent: str, schema: dict[str, Any]) -> str:
     """The name of the only field of this input schema that takes an artifact. Raises UsageProblem otherwise."""
-    fields: list[str] = [name for name, field in schema.get("properties", {}).items() if _takes_artifact(field)]
+    fields = artifact_fields(schema)
     others = [name for name in schema.get("required", []) if name not in fields]
     if len(fields) != 1:
         has = f"{len(fields)} ({', '.join(fields)})" if fields else "none"
@@ -42,6 +42,11 @@ def artifact_field(agent: str, schema: dict[str, Any]) -> str:
     if others:
         raise UsageProblem(f"--each fills only {fields[0]!r}, and the input of {agent} also needs {', '.join(others)}")
     return fields[0]
+
+
+def artifact_fields(schema: dict[str, Any]) -> list[str]:
+    """The fields of an input that take an artifact."""
+    return [name for name, field in schema.get("properties", {}).items() if _takes_artifact(field)]
 
 
 def _takes_artifact(field: dict[str, Any]) -> bool:

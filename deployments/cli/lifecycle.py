@@ -16,6 +16,7 @@ import typer
 
 from deployments.state import ROOT, Busy, OtherStore, StateFolder
 
+from .client import Client
 from .errors import CommandFailed, UsageProblem
 from .hints import hints
 from .options import DEFAULT_STATE, AsJson, State, state_folder
@@ -132,7 +133,8 @@ def _start(order: Order) -> Running:
 
 
 def _try(record: Running) -> str:
-    return "\n".join(["", "Try:", *(f"  {line}" for line in hints(record.url, list(record.agents)))])
+    agents = Client(record.url).ask("GET", "/v1/agents")["items"]
+    return "\n".join(["", "Try:", *(f"  {line}" for line in hints(record.url, agents))])
 
 
 @contextmanager
