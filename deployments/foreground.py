@@ -11,6 +11,8 @@ from typing import Any
 from agents import RubatoError
 from agents.catalog import Catalog
 
+from .bodies import Limits
+
 CONTROLLER_SECONDS = 60.0
 ANSWER_SECONDS = 60.0  # from when all applications run until the ingress leads to them
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # how to reach what listens on every interface
@@ -64,17 +66,21 @@ def wait_for_controller() -> None:
 
 
 def deploy(
-    catalog: Catalog, artifacts_url: str, runtime_env: dict[str, Any] | None, tell: Callable[[str], None]
+    catalog: Catalog,
+    artifacts_url: str,
+    limits: Limits,
+    runtime_env: dict[str, Any] | None,
+    tell: Callable[[str], None],
 ) -> None:
     """Returns when the gateway and every real-time agent run. Raises NotDeployed with the reasons."""
     from . import serving
     from .wiring import GatewayPlan, start_gateway
 
-    plan = GatewayPlan(tuple(entry.reference for entry in catalog.values()), artifacts_url)
+    plan = GatewayPlan(tuple(entry.reference for entry in catalog.values()), artifacts_url, limits)
     live = {name: entry for name, entry in catalog.items() if entry.agent.realtime is not None}
     serving.deploy(
         serving.build_gateway(start_gateway, plan, runtime_env=runtime_env),
-        {name: serving.build(entry, artifacts_url, runtime_env) for name, entry in live.items()},
+        {name: serving.build(entry, artifacts_url, runtime_env, limits.input) for name, entry in live.items()},
         tell=tell,
     )
 

@@ -37,8 +37,16 @@ FULL = (b"answer", b"full")
 class Replica:
     """The agent's own application: `GET` describes it, `POST /run` runs it, everything else is a problem."""
 
-    def __init__(self, entry: Entry, agent: Agent[Any, Any], policy: Realtime, artifacts: ArtifactStore) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        agent: Agent[Any, Any],
+        policy: Realtime,
+        artifacts: ArtifactStore,
+        limit: int = INPUT_LIMIT,
+    ) -> None:
         self._agent = entry.agent
+        self._limit = limit
         self._route = f"/v1/agents/{entry.name}"
         self._description = json.dumps(describe(entry)).encode()
         self._runs = LiveRuns(agent, policy, artifacts)
@@ -92,7 +100,7 @@ class Replica:
         live = b"text/event-stream" in headers.get(b"accept", b"")
         try:
             task_id = self._task_id(scope) if b"idempotency-key" in headers else new_id()
-            given = self._input(await _body(scope, receive))
+            given = self._input(await _body(scope, receive, self._limit))
             if not live:
                 output = await self._runs.answer(task_id, given)
         except Exception as error:  # noqa: BLE001 - every failure is told as a problem
@@ -120,13 +128,13 @@ class Replica:
         return given
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
+async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body; most come in one piece, and need no more than this."""
     first = await receive()
     body: bytes = first.get("body", b"")
-    if first["type"] == "http.request" and not first.get("more_body") and len(body) <= INPUT_LIMIT:
+    if first["type"] == "http.request" and not first.get("more_body") and len(body) <= limit:
         return body
-    return await bodies.read(Request(scope, _again(first, receive)), INPUT_LIMIT, "The input")
+    return await bodies.read(Request(scope, _again(first, receive)), limit, "The input")
 
 
 def _again(first: Message, receive: Receive) -> Callable[[], Awaitable[Message]]:

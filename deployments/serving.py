@@ -19,7 +19,7 @@ from agents.artifacts import artifact_store
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
 
-from .replica import Replica
+from .replica import INPUT_LIMIT, Replica
 from .wire import join_writes
 
 UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
@@ -60,7 +60,7 @@ class Host:
             check()
 
 
-async def start_replica(reference: str, artifacts: str) -> ASGIApp:
+async def start_replica(reference: str, artifacts: str, limit: int = INPUT_LIMIT) -> ASGIApp:
     """The application of one agent, ready: loaded by name and set up. Raises NotLoadable."""
     entry = load(reference)
     try:
@@ -69,11 +69,13 @@ async def start_replica(reference: str, artifacts: str) -> ASGIApp:
     except Exception as error:
         said = " ".join(str(error).split())
         raise NotLoadable(reference, f"its setup() raised {type(error).__name__}: {said}") from error
-    return Replica(entry, agent, _realtime(entry), artifact_store(artifacts))
+    return Replica(entry, agent, _realtime(entry), artifact_store(artifacts), limit)
 
 
-def build(entry: Entry, artifacts: str, runtime_env: Mapping[str, Any] | None = None) -> serve.Application:
-    """The Serve application of an agent; `artifacts` is where its artifacts are kept."""
+def build(
+    entry: Entry, artifacts: str, runtime_env: Mapping[str, Any] | None = None, limit: int = INPUT_LIMIT
+) -> serve.Application:
+    """The Serve application of an agent; `artifacts` is where its artifacts are kept, `limit` the size of an input."""
     policy = _realtime(entry)
     taken = policy.resources
     resources = {"num_cpus": taken.cpus, "num_gpus": taken.gpus, "memory": taken.memory}
@@ -84,7 +86,7 @@ def build(entry: Entry, artifacts: str, runtime_env: Mapping[str, Any] | None = 
         graceful_shutdown_timeout_s=policy.deadline + 10,  # every run is over by then
         **_scale(policy),
     )
-    return deployment.bind(start_replica, entry.reference, artifacts)
+    return deployment.bind(start_replica, entry.reference, artifacts, limit)
 
 
 def build_gateway(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from agents import RubatoError
 from agents.agent import NAME
+
+from .nearest import suggestion
 
 # Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway.
 RESERVED = frozenset({"RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL"})
@@ -69,6 +70,9 @@ class ServeTable(_Table):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
+    input_bytes: int = Field(MIB, ge=1)
+    batch_bytes: int = Field(64 * MIB, ge=1)  # of one body with many inputs
+    artifact_bytes: int = Field(256 * MIB, ge=1)
     dashboard: bool = False  # Ray's own; it costs memory and some seconds of the start
 
 
@@ -156,8 +160,7 @@ def _sentence(problem: Any, layers: dict[str, Tables]) -> str:
     where = f"{name} ({origin})" if origin and origin != "environment" else name
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-    near = difflib.get_close_matches(".".join(place), [*_names(Settings)], n=1, cutoff=0.5)
-    return f"{where}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{where}: there is no such setting{suggestion('.'.join(place), _names(Settings))}"
 
 
 def _holds(layer: Any, place: list[str]) -> bool:

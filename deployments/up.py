@@ -21,6 +21,7 @@ from agents.catalog import Catalog
 from cluster import processes, raylocal
 
 from . import background, foreground, leaving
+from .bodies import Limits
 from .ingress import Ports, free_ports, haproxy, is_free, serve_env
 from .phases import Phases, beside
 from .settings import Settings
@@ -134,11 +135,12 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
 def _fill(site: _Site) -> tuple[str, Path]:
     """Start the background, Serve and the applications side by side; URL and store, once everything answers."""
     serve, phases = site.order.settings.serve, site.phases
+    limits = Limits(serve.input_bytes, serve.batch_bytes, serve.artifact_bytes)
     behind = beside(lambda: _fill_background(site))
     listening = beside(lambda: _listen(serve.host, serve.port, phases))
     with phases.phase("load agents to answer at once") as tell:
         foreground.wait_for_controller()
-        foreground.deploy(site.catalog, site.artifacts, site.runtime_env, tell)
+        foreground.deploy(site.catalog, site.artifacts, limits, site.runtime_env, tell)
     url, store = listening.result(), behind.result()
     with phases.phase("wait until all answer"):
         live = [name for name, entry in site.catalog.items() if entry.agent.realtime is not None]

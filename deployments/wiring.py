@@ -11,16 +11,18 @@ from agents.catalog import Catalog
 from cluster.remote import POOL, Remote, RemoteLedger
 from cluster.tasklog import LogLine
 
+from .bodies import Limits
 from .gateway import gateway_app
 
 LOGS_PATIENCE = 5.0  # seconds a pool that restarts is waited for
 
 
 class GatewayPlan(NamedTuple):
-    """Which agents a gateway knows, and where artifacts are."""
+    """Which agents a gateway knows, where artifacts are, and how much a request may carry."""
 
     references: tuple[str, ...]
     artifacts_url: str
+    limits: Limits
 
 
 async def start_gateway(plan: GatewayPlan) -> ASGIApp:
@@ -35,4 +37,5 @@ async def start_gateway(plan: GatewayPlan) -> ASGIApp:
         RemoteLedger(),
         lambda tenant: artifact_store(plan.artifacts_url, tenant),
         logs,
+        limits=plan.limits,
     )

@@ -42,7 +42,7 @@ def test_every_problem_is_listed_at_once_with_where_it_stands(tmp_path: Path) ->
 
     assert len(found) == 5
     assert any("RUBATO_SERVE_DASHBORD" in line and "serve.dashboard" in line for line in found)
-    assert any(line.startswith("serve.prot (rubato.toml)") and "serve.port?" in line for line in found)
+    assert any(line.startswith("serve.prot (rubato.toml)") and "'serve.port'?" in line for line in found)
     assert any(line.startswith("serve.port (rubato.toml)") and "65535" in line for line in found)
     assert any(line.startswith("pool.workers (rubato.toml)") for line in found)
     assert any(line.startswith("agents.x.agent (rubato.toml)") for line in found)
@@ -50,7 +50,7 @@ def test_every_problem_is_listed_at_once_with_where_it_stands(tmp_path: Path) ->
 
 def test_an_unknown_table_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     assert problems(write(tmp_path, "[stor]\nurl = 'x'\n"), {}) == [
-        "stor (rubato.toml): there is no such setting; did you mean store?"
+        "stor (rubato.toml): there is no such setting; did you mean 'store'?"
     ]
 
 

@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One that is up."""
-    with house(tmp_path_factory.mktemp("house")) as made:
+    """One that is up, and lets in little."""
+    with house(tmp_path_factory.mktemp("house"), RUBATO_SERVE_INPUT_BYTES="500") as made:
         ended = made.up()
         assert ended.returncode == 0, ended.stderr
         assert made.url in ended.stderr
@@ -55,6 +55,13 @@ def listeners(house: House) -> set[str]:
 def test_one_agent_answers_at_both_tempos(running: House) -> None:
     assert running.json("run", "echo", '{"text": "now"}') == {"text": "now"}
     assert running.json("submit", "echo", '{"text": "later"}', "--wait")["task"]["output"] == {"text": "later"}
+
+
+def test_a_limit_that_is_set_holds_at_both_tempos(running: House) -> None:
+    too_much = f'{{"text": "{"x" * 600}"}}'
+
+    assert "at most 500 bytes" in running.end("run", "echo", too_much).stderr
+    assert "at most 500 bytes" in running.end("submit", "echo", too_much).stderr
 
 
 def test_status_says_what_runs(running: House) -> None:
