@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 import sys
+from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
@@ -104,7 +105,8 @@ def _problem(found: ErrorDetails) -> str:
     return f"{where}: {found['msg']}"
 
 
-def _parameters(agent: type[Agent[Any, Any]]) -> tuple[Any, ...]:
+@cache
+def _parameters(agent: Any) -> tuple[Any, ...]:
     for cls in agent.__mro__:
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is Agent:
