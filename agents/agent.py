@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from functools import cache
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -47,12 +47,12 @@ class Agent(Generic[In, Out]):
 
 def input_type(agent: type[Agent[Any, Any]]) -> Any:
     """The `In` of `Agent[In, Out]`. Raises TypeError where the class does not say."""
-    return _parameters(agent)[0]
+    return _parameters(cast(Any, agent))[0]
 
 
 def output_type(agent: type[Agent[Any, Any]]) -> Any:
     """The `Out` of `Agent[In, Out]`. Raises TypeError where the class does not say."""
-    return _parameters(agent)[1]
+    return _parameters(cast(Any, agent))[1]
 
 
 def version_of(agent: type[Agent[Any, Any]]) -> str:
@@ -105,7 +105,7 @@ def _problem(found: ErrorDetails) -> str:
     return f"{where}: {found['msg']}"
 
 
-@cache
+@cache  # keyed by Any: mypy takes a generic class for unhashable
 def _parameters(agent: Any) -> tuple[Any, ...]:
     for cls in agent.__mro__:
         for base in getattr(cls, "__orig_bases__", ()):
