@@ -127,7 +127,8 @@ def _start(order: Order) -> Running:
     from deployments.phases import Phases
     from deployments.up import up as start
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: end what was started
+    for ended_by in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: end what was started
+        signal.signal(ended_by, lambda number, _: sys.exit(128 + number))
     with audience() as shown:
         return start(order, Phases(shown, {}))
 
