@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from cluster import processes
+from cluster import processes, raylocal
 from deployments.ingress import free_ports
 from deployments.state import StateFolder
 
@@ -78,4 +78,4 @@ def house(folder: Path, **env: str) -> Iterator[House]:
     finally:
         id = StateFolder(made.state).id()
         if id is not None:
-            processes.end(id)
+            raylocal.stop(id)
