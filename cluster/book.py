@@ -291,7 +291,7 @@ class Book:
             return
         self._let_go(holding)
         task = holding.task._replace(
-            state=State.QUEUED,
+            state=State.QUEUED.value,
             attempts=holding.task.attempts - (not counted),
             worker=None,
             events=holding.events,
@@ -306,7 +306,7 @@ class Book:
 
     def _end(self, task: Task, state: State, events: int, **changes: object) -> Task:
         ended = task._replace(
-            state=state,
+            state=state.value,
             worker=None,
             ended_at=self._clock.now(),
             events=events + 1,
@@ -339,7 +339,7 @@ class Book:
         now = self._clock.now()
         first = task.fence == 0
         claimed = task._replace(
-            state=State.RUNNING,
+            state=State.RUNNING.value,
             worker=worker,
             fence=task.fence + 1,
             attempts=task.attempts + 1,

@@ -37,7 +37,7 @@ class Task(NamedTuple):
     max_attempts: int
     timeout: float  # seconds, of one attempt
     created_at: float
-    state: str = State.QUEUED
+    state: str = State.QUEUED.value  # plain text: SQLite and pickle take their slow ways for an enum
     attempts: int = 0
     fence: int = 0  # the number of the newest claim
     worker: str | None = None  # who holds that claim
