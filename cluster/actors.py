@@ -66,7 +66,6 @@ class Worker:
     """A worker as an actor: agents are set up before it is ready, then it pulls until it is told to stop."""
 
     def __init__(self, id: str, kind: Kind, plan: PoolPlan) -> None:
-        self._id = id
         self._log = tasklog.TaskLog(Path(plan.log_folder), id)
         self._log.__enter__()  # left by the end of the process
         catalog = Catalog.load(kind.references)
