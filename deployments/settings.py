@@ -15,8 +15,9 @@ from agents.agent import NAME
 
 from .nearest import suggestion
 
-# Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway.
-RESERVED = frozenset({"RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL"})
+# Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway, a server
+# for the tests.
+RESERVED = frozenset({"RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL", "RUBATO_TEST_POSTGRES"})
 MIB = 1024 * 1024
 
 Tables = dict[str, Any]

@@ -28,7 +28,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 def test_the_environment_is_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
     path = write(tmp_path, "[serve]\nport = 1001\nhost = '127.0.0.2'\n[pool]\nworkers = 3\n")
-    env = {"RUBATO_SERVE_PORT": "1002", "RUBATO_POOL_WORKERS": "4", "PATH": "/bin"}
+    env = {"RUBATO_SERVE_PORT": "1002", "RUBATO_POOL_WORKERS": "4", "RUBATO_TEST_POSTGRES": "x", "PATH": "/bin"}
 
     settings = load(path, env, {"serve": {"port": 1003}})
 
