@@ -20,9 +20,10 @@ from agents.ids import new_id
 
 from . import ledger, pool, tasklog, worker
 from .claims import Hello
+from .places import on_server
 from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
-from .sqlite import SqliteStore
+from .stores import store_at
 
 log = logging.getLogger("rubato.actors")
 
@@ -33,7 +34,7 @@ START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
 class LedgerPlan(NamedTuple):
     """Which store a ledger opens, and as whom."""
 
-    path: str
+    where: str
     store_id: str
     generation: int
 
@@ -51,7 +52,7 @@ class Ledger(ledger.Ledger, Answering):
     """The ledger as an actor: it opens its store, and resumes its own generation after every restart."""
 
     def __init__(self, plan: LedgerPlan) -> None:
-        store = SqliteStore(Path(plan.path))
+        store = store_at(plan.where)
         owner = store.open(plan.store_id, plan.generation)
         super().__init__(store, fresh=owner.tick == 0)
         _calm_gc()
@@ -231,19 +232,25 @@ class RayFleet:
 
 
 def start_ledger(plan: LedgerPlan, node_id: str) -> None:
-    """Start the ledger on the node that holds its store, and wait until it answers.
+    """Start the ledger on this node, and wait until it answers. Only with a store on a server may it move to another.
 
     Raises StoreProblem or Fenced where it may not open the store.
     """
-    _start(ray.remote(Ledger), LEDGER, plan, node_id, max_concurrency=10_000)
+    _start(ray.remote(Ledger), LEDGER, plan, _on(node_id, or_elsewhere=on_server(plan.where)), max_concurrency=10_000)
 
 
 def start_pool(plan: PoolPlan, node_id: str) -> None:
     """Start the pool, which starts its workers by itself."""
-    _start(ray.remote(Pool), POOL, plan, node_id, max_concurrency=1_000)
+    _start(ray.remote(Pool), POOL, plan, _on(node_id, or_elsewhere=True), max_concurrency=1_000)
 
 
-def _start(actor: Any, name: str, plan: NamedTuple, node_id: str, max_concurrency: int) -> None:
+def _on(node_id: str, *, or_elsewhere: bool) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node_id, soft=or_elsewhere)
+
+
+def _start(
+    actor: Any, name: str, plan: NamedTuple, place: NodeAffinitySchedulingStrategy, max_concurrency: int
+) -> None:
     handle = actor.options(
         name=name,
         namespace=NAMESPACE,
@@ -253,7 +260,7 @@ def _start(actor: Any, name: str, plan: NamedTuple, node_id: str, max_concurrenc
         num_cpus=0,
         max_concurrency=max_concurrency,
         enable_task_events=False,  # Ray's record of each call would cost more than most calls
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+        scheduling_strategy=place,
     ).remote(plan)
     ray.get(handle.pid.remote(), timeout=START_SECONDS)
 

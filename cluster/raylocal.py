@@ -122,7 +122,7 @@ def connect(address: str) -> str:
 
 
 def join(address: str, root: Path, python_path: list[Path]) -> str:
-    """Connect to a Ray that somebody else started and return the id of this node, which must be its head.
+    """Connect to a Ray that somebody else started and return the id of this node.
 
     Every worker there gets our code. Raises RayProblem with what to do instead.
     """
@@ -145,13 +145,19 @@ def join(address: str, root: Path, python_path: list[Path]) -> str:
         ray.init(address, namespace=NAMESPACE, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RayProblem(f"RAY_ADDRESS={address} cannot be joined: {error}") from error
-    here = str(ray.get_runtime_context().get_node_id())
-    heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
-    if here not in heads:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def check_is_head(node: str) -> None:
+    """Raises RayProblem where another node is the connected cluster's head."""
+    import ray
+
+    heads = [found["NodeID"] for found in ray.nodes() if "node:__internal_head__" in found["Resources"]]
+    if node not in heads:
         raise RayProblem(
-            "this is not the head node of the cluster, and the ledger's file must lie there: run this there"
+            "this is not the head node of the cluster, and the ledger's file must lie there: run this there, or name a"
+            " PostgreSQL with --store postgresql://user:password@host/name"
         )
-    return here
 
 
 def disconnect() -> None:

@@ -11,7 +11,8 @@ from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import raylocal
 from cluster.errors import StoreProblem
-from cluster.sqlite import SqliteStore
+from cluster.places import on_server, without_password
+from cluster.stores import store_at
 
 from .state import StateFolder
 
@@ -23,26 +24,27 @@ class NoWorkers(RubatoError):
     """Workers did not come up; the message says why."""
 
 
-def take_store(state: StateFolder, wanted: str) -> tuple[Path, str, int]:
-    """Path, id and new generation of the store; from now on no older ledger can write to it.
+def take_store(state: StateFolder, wanted: str) -> tuple[str, str, int]:
+    """Place, id and new generation of the store; from now on no older ledger can write to it.
 
     Raises StoreProblem where the folder's store is gone or is another one: its tasks are never silently forgotten.
     """
-    path, known = state.store(wanted)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    owner = SqliteStore(path).take(create=not known)
+    where, known = state.store(wanted)
+    if not on_server(where):
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+    owner = store_at(where).take(create=not known)
     if known and owner.store_id != known:
-        raise StoreProblem(f"{path} is not the store that {state.path} had: restore that one, or use another --state")
-    state.remember_store(path, owner.store_id)
-    return path, owner.store_id, owner.generation
+        place = without_password(where)
+        raise StoreProblem(f"{place} is not the store that {state.path} had: restore that one, or use another --state")
+    state.remember_store(where, owner.store_id)
+    return where, owner.store_id, owner.generation
 
 
-def start_ledger(store: tuple[Path, str, int], node: str) -> None:
+def start_ledger(store: tuple[str, str, int], node: str) -> None:
     """Returns when the ledger answers."""
     from cluster import actors
 
-    path, store_id, generation = store
-    actors.start_ledger(actors.LedgerPlan(str(path), store_id, generation), node)
+    actors.start_ledger(actors.LedgerPlan(*store), node)
 
 
 def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, node: str) -> None:

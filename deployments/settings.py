@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from agents import RubatoError
 from agents.agent import NAME
+from cluster.places import check_place
 
 from .nearest import suggestion
 
@@ -42,15 +43,15 @@ class AgentTable(_Table):
 
 
 class StoreTable(_Table):
-    """Where the ledger keeps its tasks: the path of a SQLite file; '' is `ledger.db` in the state folder."""
+    """Where the ledger keeps its tasks: the path of a SQLite file, or a postgresql:// URL; '' is `ledger.db` in the
+    state folder."""
 
     url: str = ""
 
     @field_validator("url")
     @classmethod
-    def _is_a_path(cls, url: str) -> str:
-        if "://" in url:
-            raise ValueError(f"{url.partition(':')[0]} is not a store yet; give the path of a SQLite file")
+    def _is_a_place(cls, url: str) -> str:
+        check_place(url)
         return url
 
 

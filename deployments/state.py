@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cluster.places import same_place, without_password
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -71,24 +73,26 @@ class StateFolder:
         file = self.path / "id"
         return file.read_text().strip() if file.exists() else None
 
-    def store(self, wanted: str) -> tuple[Path, str]:
-        """The path of the store, and its id where this folder has had one; `wanted` is what the settings say.
+    def store(self, wanted: str) -> tuple[str, str]:
+        """Where the store is, and its id where this folder has had one; `wanted` is what the settings say.
 
         Raises OtherStore where they say another one than the folder has had.
         """
         try:
             known = json.loads((self.path / "store.json").read_text())
         except FileNotFoundError:
-            return Path(wanted or self.path / "ledger.db"), ""
-        if wanted and Path(wanted) != Path(known["path"]):
+            return wanted or str(self.path / "ledger.db"), ""
+        had = known["url"] if "url" in known else known["path"]  # as a path was once called
+        where = wanted or had
+        if not same_place(where, had):
             raise OtherStore(
-                f"the tasks of {self.path} are in {known['path']}, and the settings name {wanted}; "
-                "leave the setting out, or choose another state folder with --state"
+                f"the tasks of {self.path} are in {without_password(had)}, and the settings name "
+                f"{without_password(where)}; leave the setting out, or choose another state folder with --state"
             )
-        return Path(known["path"]), known["id"]
+        return where, known["id"]
 
-    def remember_store(self, path: Path, id: str) -> None:
-        _write(self.path / "store.json", json.dumps({"path": str(path), "id": id}) + "\n")
+    def remember_store(self, url: str, id: str) -> None:
+        _write(self.path / "store.json", json.dumps({"url": url, "id": id}) + "\n")
 
     def running(self) -> Running | None:
         """What the last `up` wrote, whether or not it still runs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import raylocal
+from cluster.places import on_server, without_password
 
 from . import foreground
 from .state import ROOT, Running, StateFolder
@@ -30,8 +31,8 @@ class Status:
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> reference, replicas
     workers: list[dict[str, Any]] = field(default_factory=list)  # as the pool describes its kinds
     tasks: dict[str, int] = field(default_factory=dict)  # state -> how many
-    store: str = ""
-    store_bytes: int = 0
+    store: str = ""  # without a password that belongs to it
+    store_bytes: int | None = None  # None where it is not a file
     dashboard: str = ""
     logs: str = ""
 
@@ -56,8 +57,8 @@ def status(state: StateFolder) -> Status:
         },
         workers=_workers(),
         tasks=_tasks(),
-        store=record.store,
-        store_bytes=_size(Path(record.store)),
+        store=without_password(record.store),
+        store_bytes=None if on_server(record.store) else _size(Path(record.store)),
         dashboard=record.dashboard,
         logs=record.logs,
     )

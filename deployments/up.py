@@ -19,6 +19,7 @@ import psutil
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import processes, raylocal
+from cluster.places import on_server, without_password
 
 from . import background, foreground, leaving
 from .bodies import Limits
@@ -67,7 +68,7 @@ def difference(record: Running, order: Order) -> list[str]:
         for key, value in keys.items():
             before = record.settings.get(table, {}).get(key)
             if before != value:
-                lines.append(f"{table}.{key}: {before!r} -> {value!r}")
+                lines.append(f"{table}.{key}: {_change(before, value)}")
     return lines
 
 
@@ -123,6 +124,8 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
     """On a Ray that somebody else started; of it nothing but our own actors and applications is touched."""
     with phases.phase(f"join Ray at {order.join}"):
         node = raylocal.join(order.join, ROOT, python_path())
+        if not on_server(order.state.store(order.settings.store.url)[0]):
+            raylocal.check_is_head(node)
         foreground.load()
         if leaving.found():
             raise CannotStart("a Rubato runs on this cluster already; end it with ./rubato down in its state folder")
@@ -132,7 +135,7 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
     return _record(site, cluster, url, store, address=order.join)
 
 
-def _fill(site: _Site) -> tuple[str, Path]:
+def _fill(site: _Site) -> tuple[str, str]:
     """Start the background, Serve and the applications side by side; URL and store, once everything answers."""
     serve, phases = site.order.settings.serve, site.phases
     limits = Limits(serve.input_bytes, serve.batch_bytes, serve.artifact_bytes)
@@ -153,7 +156,7 @@ def _listen(host: str, port: int, phases: Phases) -> str:
         return foreground.start(host, port)
 
 
-def _fill_background(site: _Site) -> Path:
+def _fill_background(site: _Site) -> str:
     order, phases = site.order, site.phases
     with phases.phase("open the ledger"):
         store = background.take_store(order.state, order.settings.store.url)
@@ -193,17 +196,22 @@ def python_path() -> list[Path]:
     return list(dict.fromkeys([ROOT, *given]))
 
 
-def _record(site: _Site, cluster: str, url: str, store: Path, **of_ray: Any) -> Running:
+def _record(site: _Site, cluster: str, url: str, store: str, **of_ray: Any) -> Running:
     return Running(
         cluster=cluster,
         url=url,
         logs=str(site.order.state.logs),
-        store=str(store),
+        store=store,
         agents={entry.name: entry.reference for entry in site.catalog.values()},
         settings=site.order.settings.model_dump(exclude={"agents"}),
         since=time.time(),
         **of_ray,
     )
+
+
+def _change(before: Any, now: Any) -> str:
+    old, new = (repr(without_password(value) if isinstance(value, str) else value) for value in (before, now))
+    return f"{old} -> {new}" if old != new else "another password"
 
 
 @contextmanager

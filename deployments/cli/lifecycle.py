@@ -33,7 +33,9 @@ Agents = Annotated[
 Only = Annotated[bool, typer.Option("--only", help="Serve just those of --agents.")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Where to listen; 8000 by default.")]
 Host = Annotated[str | None, typer.Option(help="On which address; 127.0.0.1 by default.")]
-Store = Annotated[str | None, typer.Option(metavar="PATH", help="The SQLite file that holds the tasks.")]
+Store = Annotated[
+    str | None, typer.Option(metavar="PATH|URL", help="What holds the tasks: a SQLite file, or a postgresql:// URL.")
+]
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings.", show_default="rubato.toml")]
 
 

@@ -92,7 +92,8 @@ def show_status(status: dict[str, Any]) -> None:
     rows = [("up", f"{status['url']} ({status['ingress']}{ready})")]
     rows += [("agent", f"{name}: {_replicas(agent['replicas'])}") for name, agent in status["agents"].items()]
     rows += [("workers", _workers(kind)) for kind in status["workers"]]
-    rows += [("tasks", tasks), ("store", f"{status['store']} ({status['store_bytes'] / 2**20:.1f} MiB)")]
+    size = "" if status["store_bytes"] is None else f" ({status['store_bytes'] / 2**20:.1f} MiB)"
+    rows += [("tasks", tasks), ("store", f"{status['store']}{size}")]
     rows += [("dashboard", status["dashboard"])] if status["dashboard"] else []
     rows += [("logs", status["logs"])]
     for label, text in rows:

@@ -58,10 +58,27 @@ def test_a_name_that_no_agent_may_have_is_refused(tmp_path: Path) -> None:
     assert "'Loud'" in problems(write(tmp_path, "[agents.Loud]\nagent = 'm:C'\n"), {})[0]
 
 
-def test_a_store_that_is_no_file_is_refused_and_named(tmp_path: Path) -> None:
-    found = problems(write(tmp_path, ""), {"RUBATO_STORE_URL": "postgresql://db/rubato"})
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mysql://u:secret@db/x", "mysql is not a kind of store; give the path of a SQLite file, or postgresql://"),
+        ("postgresql://u:secret@db:far/x", "that is not a URL"),
+        ("postgresql://u:se/secret@db/x", "that is not a URL; in a password, / @ : and such are written %2F %40 %3A"),
+    ],
+)
+def test_a_store_that_cannot_be_is_refused_and_its_password_not_shown(tmp_path: Path, url: str, why: str) -> None:
+    (found,) = problems(write(tmp_path, ""), {"RUBATO_STORE_URL": url})
 
-    assert found == ["RUBATO_STORE_URL: postgresql is not a store yet; give the path of a SQLite file"]
+    assert found.startswith(f"RUBATO_STORE_URL: {why}")
+    assert "secret" not in found
+
+
+def test_a_store_is_a_file_or_on_a_server(tmp_path: Path) -> None:
+    path = write(tmp_path, "[store]\nurl = 'postgresql://u:p@db/x'\n")
+
+    assert load(path, {}, {}).store.url == "postgresql://u:p@db/x"
+    assert load(path, {"RUBATO_STORE_URL": "postgres://db/y"}, {}).store.url == "postgres://db/y"
+    assert load(path, {}, {"store": {"url": "/t.db"}}).store.url == "/t.db"
 
 
 def test_a_relative_path_in_the_file_starts_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_each_taking_of_the_store_is_a_new_generation_of_the_same_store(tmp_path
     first, second = take_store(state, ""), take_store(state, "")
 
     assert first[:2] == second[:2]
-    assert (first[0], second[2] - first[2]) == (state.path / "ledger.db", 1)
+    assert (first[0], second[2] - first[2]) == (str(state.path / "ledger.db"), 1)
 
 
 def test_a_store_that_is_gone_is_never_replaced_by_an_empty_one(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_store_that_is_gone_is_never_replaced_by_an_empty_one(tmp_path: Path) 
 
     with pytest.raises(StoreProblem, match="gone"):
         take_store(state, "")
-    assert not path.exists()
+    assert not Path(path).exists()
 
 
 def test_another_store_in_its_place_is_refused(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_another_store_in_its_place_is_refused(tmp_path: Path) -> None:
     path, _, _ = take_store(state, "")
     for file in state.path.glob("ledger.db*"):
         file.unlink()
-    take_store(other, str(path))
+    take_store(other, path)
 
     with pytest.raises(StoreProblem, match="not the store"):
         take_store(state, "")
@@ -96,7 +96,40 @@ def test_settings_that_name_another_store_than_the_folder_has_had_are_refused(tm
 
     with pytest.raises(OtherStore, match="--state"):
         take_store(state, str(tmp_path / "elsewhere.db"))
-    assert json.loads((state.path / "store.json").read_text())["path"] == str(state.path / "ledger.db")
+    assert json.loads((state.path / "store.json").read_text())["url"] == str(state.path / "ledger.db")
+
+
+SERVER = "postgresql://ada:secret@db.example:5432/tasks"
+
+
+def test_the_store_on_a_server_may_be_asked_for_by_another_user_and_nowhere_else(tmp_path: Path) -> None:
+    state = folder(tmp_path)
+    state.remember_store(SERVER, "i1")
+
+    assert state.store("") == (SERVER, "i1")
+    assert state.store("postgres://bob:new@db.example/tasks") == ("postgres://bob:new@db.example/tasks", "i1")
+    for other in ("postgresql://ada:secret@db.example/more", "postgresql://ada:secret@db2.example/tasks", "/tasks.db"):
+        with pytest.raises(OtherStore) as refused:
+            state.store(other)
+        assert "secret" not in str(refused.value)
+
+
+def test_a_folder_of_an_earlier_version_keeps_its_store(tmp_path: Path) -> None:
+    state = folder(tmp_path)
+    (state.path / "store.json").write_text('{"path": "/far/ledger.db", "id": "i1"}')
+
+    assert state.store("") == ("/far/ledger.db", "i1")
+
+
+def test_what_holds_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
+    state = folder(tmp_path)
+
+    state.remember(record(store=SERVER))
+    state.remember_store(SERVER, "i1")
+
+    for name in ("cluster.json", "store.json"):
+        assert "secret" in (state.path / name).read_text()
+        assert stat.S_IMODE((state.path / name).stat().st_mode) == 0o600
 
 
 def test_a_second_up_names_agents_and_settings_that_differ_and_nothing_else(tmp_path: Path) -> None:
@@ -108,4 +141,18 @@ def test_a_second_up_names_agents_and_settings_that_differ_and_nothing_else(tmp_
         "+ shop:Shop",
         "- m:Echo",
         "serve.port: 8000 -> 9000",
+    ]
+
+
+def test_no_difference_shows_a_password(tmp_path: Path) -> None:
+    state = folder(tmp_path)
+    before = Settings.model_validate({"store": {"url": SERVER}})
+
+    def lines(url: str) -> list[str]:
+        found = record(settings=before.model_dump(exclude={"agents"}))
+        return difference(found, Order(state, Settings.model_validate({"store": {"url": url}}), {"echo": "m:Echo"}))
+
+    assert lines(SERVER.replace("secret", "hidden")) == ["store.url: another password"]
+    assert lines("postgresql://bob:hidden@db/x") == [
+        "store.url: 'postgresql://ada:***@db.example:5432/tasks' -> 'postgresql://bob:***@db/x'"
     ]

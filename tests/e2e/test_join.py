@@ -9,6 +9,8 @@ import pytest
 import ray
 from ray import serve
 
+from cluster import raylocal
+from cluster.raylocal import RayProblem
 from tests.e2e.commands import house
 from tests.raycluster import ray_cluster
 
@@ -41,6 +43,8 @@ def test_up_joins_a_cluster_and_down_takes_nothing_but_its_own_off_it(tmp_path: 
             assert made.json("run", "echo", '{"text": "now"}') == {"text": "now"}
             done = made.json("submit", "echo", '{"text": "later"}', "--wait")["task"]
             status = made.json("status")
+            with pytest.raises(RayProblem, match="not the head node"):
+                raylocal.check_is_head("of another node")
             second = made.up()
 
             made.run("down")
