@@ -52,15 +52,31 @@ class Ledger(ledger.Ledger, Answering):
     """The ledger as an actor: it opens its store, and resumes its own generation after every restart."""
 
     def __init__(self, plan: LedgerPlan) -> None:
-        store = store_at(plan.where)
-        owner = store.open(plan.store_id, plan.generation)
-        super().__init__(store, fresh=owner.tick == 0)
+        self._plan = plan
+        self._open = asyncio.Event()
+        super().__init__(store_at(plan.where))
         _calm_gc()
-        self._running = asyncio.get_running_loop().create_task(self.run())
+        self._running = asyncio.get_running_loop().create_task(self._live())
+
+    async def ask(self, packed: bytes) -> bytes:
+        """As Answering does it, once the store is open."""
+        await self._open.wait()
+        return await super().ask(packed)
 
     async def pid(self) -> int:
-        """The process that holds the store."""
+        """The process that holds the store. Raises what kept it from opening the store."""
+        await self._open.wait()
+        if self._running.done():
+            self._running.result()
         return os.getpid()
+
+    async def _live(self) -> None:
+        try:
+            owner = await self._store.open(self._plan.store_id, self._plan.generation)
+            self._fresh = owner.tick == 0
+        finally:
+            self._open.set()
+        await self.run()
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""The ledger's working state, and every move that changes it.
+"""The ledger's working state, and the few moves that all others are made of.
 
 A move changes this state at once and says what must be stored for it in `writes`. The ledger commits the writes
 before anyone is told of the move; a commit that fails throws the book away and reads a new one from the store. So
@@ -7,19 +7,19 @@ nobody but the ledger's own tick ever sees a fact that is not durable.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from agents.events import Emitted
-
-from .claims import LEASE, Claim, Ending, Held, Hello, Report, StepDone, Verdict
-from .errors import Conflict
+from .alarms import Alarms
+from .claims import LEASE, Claim, Held, News
+from .limits import Rule, agent_key
 from .ready import Ready
-from .store import EventRow, KeyRow, Ref, StepRow, Store, Writes
-from .task import ENDED, State, Submission, Submitted, Task
+from .references import references
+from .store import EventRow, Store, Writes
+from .task import ENDED, NEW, RESUMED, Ref, State, Task
+
+Owner = tuple[str, str]  # (tenant, limit key)
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class Holding:
     reported: int  # the last report applied
     call: int | None  # the worker's call that the claim answered; None: handed over before this ledger's start
     alone: bool  # nothing else runs beside it
+    news: list[News] = field(default_factory=list)  # what has happened since the claim
 
     @property
     def held(self) -> Held:
@@ -52,25 +53,34 @@ class Book:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self.writes = Writes()
-        self.ready = Ready(store.ready)
+        self.ready = Ready(store.ready, store.due)
         self.running: dict[Ref, Holding] = {}
-        self._by_worker: defaultdict[str, dict[Ref, Holding]] = defaultdict(dict)
-        self._canceling: set[Ref] = set()  # running, and asked to end
-        self._lone: dict[str, str] = {}  # by kind, the worker that takes nothing but tasks to run alone
+        self.by_worker: defaultdict[str, dict[Ref, Holding]] = defaultdict(dict)
+        self.canceling: set[Ref] = set()  # running, and asked to end
+        self.lone: dict[str, str] = {}  # by kind, the worker that takes nothing but tasks to run alone
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._load()
+        self.rules: dict[Owner, Rule] = {}
+        self.using: Counter[Owner] = Counter()  # tasks running by limit key, an agent's own among them
+        self.busy: Counter[tuple[str, str]] = Counter()  # slots in use by (worker, agent)
+        self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # agents in whose line a key was passed over
+        self.later: Alarms[Owner] = Alarms()  # when a key that was passed over may be served again
+        self.news: defaultdict[str, list[tuple[Held, News]]] = defaultdict(list)  # by worker, not sent yet
 
-    def _load(self) -> None:
-        self.counts.update({(agent, state): n for agent, state, n in self._store.counts()})
-        for agent, due in self._store.due(self._clock.now()):
-            self.ready.window(agent)
-            if due:
-                self.ready.wake(agent, due)
-        for task in self._store.running():
-            events, reported = self._store.progress(task.tenant, task.id, task.fence)
-            self._hold(task, events=max(events, task.events), reported=reported, call=None, alone=bool(task.isolated))
+    async def load(self) -> None:
+        """Read the store; to be called once, before anything else."""
+        now, store = self.clock.now(), self._store
+        self.counts.update({(agent, state): n for agent, state, n in await store.counts()})
+        self.rules = {(rule.tenant, rule.key): rule for rule in await store.rules()}
+        for queue in await store.queues():
+            self.ready.know(queue)
+            due = await store.due(queue, now)
+            if due is not None:
+                self.ready.wake(queue, due)
+        for task in await store.running():
+            events, reported = await store.progress(task.tenant, task.id, task.fence)
+            self.hold(task, events=max(events, task.events), reported=reported, call=None, alone=bool(task.isolated))
 
     def any(self, agent: str | None, state: str) -> bool:
         """Whether there is a task of this agent (None: of any) in this state."""
@@ -82,167 +92,125 @@ class Book:
         writes, self.writes = self.writes, Writes()
         return writes
 
-    # moves
+    def look(self, ref: Ref, stored: Task | None) -> Task | None:
+        """The task as this tick has it so far, where `stored` is what the store has."""
+        holding = self.running.get(ref)
+        return holding.task if holding is not None else self.writes.find(ref) or stored
 
-    def submit(self, submission: Submission) -> Submitted:
-        """Accept new tasks, all of them."""
-        now = self._clock.now()
-        for task in submission.tasks:
-            self.writes.new[task.tenant, task.id] = task
-            self.counts[task.agent, task.state] += 1
-            self.ready.add(task, now)
-        ids = tuple(task.id for task in submission.tasks)
-        if submission.key:
-            row = KeyRow(
-                submission.tenant,
-                submission.route,
-                submission.key,
-                submission.digest,
-                submission.batch_id,
-                json.dumps(ids),
-            )
-            self.writes.keys.append(row)
-        return Submitted(ids, submission.batch_id, replayed=False)
-
-    def report(self, worker: str, report: Report) -> bool:
-        """Apply a worker's news if its claim is the newest, else change nothing and return False."""
-        holding = self._newest(worker, (report.tenant, report.task_id, report.fence))
-        if holding is None:
-            return False
-        if report.number <= holding.reported:
-            return True
-        holding.reported = report.number
-        for entry in report.entries:
-            self._record(holding, report.number, entry)
-        if report.verdict is not None:
-            self._settle(holding, report.verdict)
-        return True
-
-    def cancel(self, tenant: str, id: str) -> Task | None:
-        """Ask for the task's end: at once where nobody holds it. None if there is no such task; raises Conflict."""
-        holding = self.running.get((tenant, id))
-        if holding is not None:
-            if holding.task.cancel_requested_at is None:
-                holding.task = holding.task._replace(cancel_requested_at=self._clock.now())
-                self._canceling.add((tenant, id))
-                self.writes.put(holding.task)
-            return holding.task
-        task = self.writes.find((tenant, id)) or self._store.task(tenant, id)
-        if task is None or task.state == State.CANCELED:
-            return task
-        if task.state in ENDED:
-            raise Conflict(f"task {id} has already {task.state}")
-        self.ready.discard(task.agent, (tenant, id))
-        now = self._clock.now()
-        return self._end(task, State.CANCELED, task.events, cancel_requested_at=now)
-
-    def release(self, claims: Iterable[Held]) -> None:
-        """Give claims back as if they had never been made; one that is not the newest changes nothing."""
-        for claim in claims:
-            holding = self.running.get(claim[:2])
-            if holding is not None and holding.task.fence == claim[2]:
-                self._requeue(holding, counted=False)
-
-    def worker_lost(self, worker: str, *, fault: bool) -> None:
-        """Free all that a worker held, together; `fault` if its process died on a node that lives.
-
-        Such a death is some task's fault, nobody knows whose: its tasks run again one at a time, and only one that
-        takes a worker down while alone on it has used up an attempt.
-        """
-        for holding in list(self._by_worker[worker].values()):
-            if fault:
-                self._suspect(holding)
-            else:
-                self._requeue(holding, counted=False)
-        self._by_worker.pop(worker, None)
-        self._lone = {kind: lone for kind, lone in self._lone.items() if lone != worker}
-
-    def release_all(self) -> None:
-        """A new generation began: the workers of the last one are gone, and no task is to blame."""
-        for worker in list(self._by_worker):
-            self.worker_lost(worker, fault=False)
-
-    def expire(self) -> list[Held]:
-        """Take back the claims whose lease has run out, and say which."""
-        now = self._clock.monotonic()
-        lapsed = [holding for holding in self.running.values() if holding.lease_ends <= now]
-        for holding in lapsed:
-            self._suspect(holding)
-        return [holding.held for holding in lapsed]
-
-    def assign(self, workers: dict[str, tuple[Hello, int]]) -> dict[str, list[Claim]]:
-        """New claims for these workers, never more than their free slots; the least busy takes first."""
-        granted: dict[str, list[Claim]] = {}
-        now = self._clock.now()
-        order = sorted(workers.values(), key=lambda listener: len(self._by_worker[listener[0].id]))
-        for place, (hello, call) in enumerate(order):
-            tasks = self._lone_task(hello, now) if self._must_be_alone(hello, now) else []
-            if self._lone.get(hello.kind) != hello.id:
-                for agent, slots in hello.slots.items():
-                    tasks += self._share(hello.id, agent, slots, now, others=len(order) - place - 1)
-            if tasks:
-                granted[hello.id] = [self._claim(task, hello.id, call) for task in tasks]
-        return granted
-
-    def beat(
-        self, worker: str, held: tuple[Held, ...], arrived: Callable[[int | None], bool]
-    ) -> tuple[list[Held], list[Held]]:
-        """Renew the leases of the claims held. Returns those that are not this worker's any more, and those that were
-        handed to it but never arrived (`arrived` says of a call whether its answer must have)."""
-        ends = self._clock.monotonic() + LEASE
-        lost = []
-        for claim in held:
-            holding = self._newest(worker, claim)
-            if holding is None:
-                lost.append(claim)
-            else:
-                holding.lease_ends = ends
-        listed = {claim[:2] for claim in held}
-        missing = [
-            holding.held
-            for ref, holding in self._by_worker[worker].items()
-            if ref not in listed and arrived(holding.call)
-        ]
-        return lost, missing
-
-    def cancels(self, worker: str) -> list[Held]:
-        """The claims of a worker whose cancel was asked for."""
-        return [
-            holding.held for holding in self._by_worker[worker].values() if holding.task.cancel_requested_at is not None
-        ]
-
-    # parts of moves
-
-    def _newest(self, worker: str, claim: Held) -> Holding | None:
+    def newest(self, worker: str, claim: Held) -> Holding | None:
+        """The holding, if this claim of this worker is the newest of its task."""
         holding = self.running.get(claim[:2])
         if holding is None or holding.task.fence != claim[2] or holding.worker != worker:
             return None
         return holding
 
-    def _record(self, holding: Holding, report: int, entry: StepDone | Emitted) -> None:
-        task, seq = holding.task, holding.events
-        holding.events += 1
-        if isinstance(entry, StepDone):
-            id, digest, value = entry.record.id, entry.record.digest, entry.record.value
-            self.writes.steps.append(
-                StepRow(
-                    task.tenant,
-                    task.id,
-                    id.name,
-                    id.key,
-                    digest,
-                    value,
-                    seq,
-                    task.attempts,
-                    entry.at,
-                    task.fence,
-                    report,
-                )
-            )
-        else:
-            self._event(holding, seq, entry.type, entry.at, entry.step, entry.data, report)
+    # what moves are made of
 
-    def _event(
+    def accept(self, task: Task) -> None:
+        """A task that is new."""
+        self.writes.new[task.tenant, task.id] = task
+        self._counted(task.agent, task.state, 1)
+        self.refer(task, task.input)
+        if task.state == State.QUEUED:
+            self.ready.add(task, self.clock.now())
+
+    def claim(self, task: Task, worker: str, call: int) -> Claim:
+        """Hand a queued task to a worker. A resume after a wait goes on with the attempt that it is."""
+        now = self.clock.now()
+        begins = task.rank == NEW
+        claimed = task._replace(
+            state=State.RUNNING.value,
+            worker=worker,
+            fence=task.fence + 1,
+            attempts=task.attempts + begins,
+            started_at=now if task.started_at is None else task.started_at,
+            waiting_on=None,
+        )
+        self.put(claimed, task.state)
+        holding = self.hold(claimed, events=task.events + begins, reported=0, call=call, alone=bool(task.isolated))
+        if begins and task.events:  # a start that is the first event of all is implied by started_at
+            data = "{}" if task.error is None else f'{{"error":{task.error}}}'
+            self.event(holding, task.events, "attempt.started", now, data=data)
+        self.writes.claimed.append(claimed)
+        return Claim(claimed, now)
+
+    def requeue(self, holding: Holding, *, counted: bool, **changes: object) -> None:
+        """Back to the queue; `counted` if the attempt is over, else it goes on as if this claim had never been."""
+        task = holding.task
+        if task.cancel_requested_at is not None:
+            self.finish(holding, State.CANCELED)
+            return
+        self.let_go(holding)
+        if counted:
+            changes = {"rank": NEW, "ran": 0.0, **changes}
+        elif task.rank == NEW:
+            changes = {"attempts": task.attempts - 1, **changes}
+        self.enqueue(task, events=holding.events, worker=None, **changes)
+
+    def enqueue(self, task: Task, **changes: object) -> Task:
+        """A task that is on record becomes queued."""
+        queued = task._replace(state=State.QUEUED.value, **changes)  # type: ignore[arg-type]
+        self.put(queued, task.state)
+        self.ready.add(queued, self.clock.now())
+        return queued
+
+    def suspend(self, holding: Holding, waiting_on: str, *, until: float, ran: float) -> None:
+        """The run waits, and nobody holds it meanwhile."""
+        self.let_go(holding)
+        task, now = holding.task, self.clock.now()
+        self.event(holding, holding.events, "waiting", now, data=waiting_on)
+        waiting = task._replace(
+            state=State.WAITING.value,
+            worker=None,
+            waiting_on=waiting_on,
+            run_at=until,
+            ran=task.ran + ran,
+            isolated=0,
+            events=holding.events + 1,
+        )
+        self.put(waiting, task.state)
+
+    def wake(self, task: Task, **changes: object) -> Task:
+        """What a waiting task waits for has come: it goes on before what is new of its priority."""
+        return self.enqueue(task, rank=RESUMED, run_at=0.0, waiting_on=None, **changes)
+
+    def revise(self, task: Task, **changes: object) -> None:
+        """Change a task on record that nobody holds, and nothing of where it stands."""
+        if task.state == State.QUEUED:
+            self.ready.discard(task)
+            self.enqueue(task, **changes)
+        else:
+            self.put(task._replace(**changes), task.state)  # type: ignore[arg-type]
+
+    def finish(self, holding: Holding, state: State, **changes: object) -> None:
+        """The end of a task that is held."""
+        self.let_go(holding)
+        self.end(holding.task, state, holding.events, **changes)
+
+    def end(self, task: Task, state: State, events: int, **changes: object) -> Task:
+        """The end of a task that nobody holds."""
+        ended = task._replace(
+            state=state.value,
+            worker=None,
+            waiting_on=None,
+            ended_at=self.clock.now(),
+            events=events + 1,
+            **changes,  # type: ignore[arg-type]
+        )
+        if task.state == State.QUEUED:
+            self.ready.discard(task)
+        self.put(ended, task.state)
+        self.writes.ended.append(ended)
+        return ended
+
+    def put(self, task: Task, was: str) -> None:
+        """The task as it is to be stored, and the state that it had before."""
+        if task.state != was:
+            self._counted(task.agent, was, -1)
+            self._counted(task.agent, task.state, 1)
+        self.writes.put(task)
+
+    def event(
         self, holding: Holding, seq: int, type: str, at: float, step: str = "", data: str = "{}", report: int = 0
     ) -> None:
         task = holding.task
@@ -250,133 +218,46 @@ class Book:
             EventRow(task.tenant, task.id, seq, type, at, task.attempts, step, data, task.fence, report)
         )
 
-    def _settle(self, holding: Holding, verdict: Verdict) -> None:
-        task = holding.task
-        match verdict.ending:
-            case Ending.COMPLETED:
-                self._finish(holding, State.COMPLETED, output=verdict.output, error=None)
-            case Ending.CANCELED if task.cancel_requested_at is not None:
-                self._finish(holding, State.CANCELED)
-            case Ending.FAILED:
-                self._finish(holding, State.FAILED, error=verdict.error)
-            case Ending.RETRY if task.attempts >= task.max_attempts:
-                self._finish(holding, State.FAILED, error=verdict.error)
-            case Ending.RETRY:
-                self._requeue(holding, counted=True, run_at=verdict.retry_at, error=verdict.error, isolated=0)
-            case _:
-                self._requeue(holding, counted=False)
+    def refer(self, task: Task, text: str) -> None:
+        """The task names the artifacts that this JSON text names."""
+        self.writes.references.update(references(task.tenant, task.id, text))
 
-    def _suspect(self, holding: Holding) -> None:
-        task = holding.task
-        if not holding.alone:
-            self._requeue(holding, counted=False, isolated=1)
-            return
-        error = json.dumps(
-            {
-                "type": "worker_died",
-                "title": "The worker died",
-                "detail": "The worker's process died or fell silent while this task was alone on it.",
-                "step": None,
-                "attempt": task.attempts,
-            }
-        )
-        if task.attempts >= task.max_attempts:
-            self._finish(holding, State.FAILED, error=error)
-        else:
-            self._requeue(holding, counted=True, isolated=1, error=error)
-
-    def _requeue(self, holding: Holding, *, counted: bool, **changes: object) -> None:
-        if holding.task.cancel_requested_at is not None:
-            self._finish(holding, State.CANCELED)
-            return
-        self._let_go(holding)
-        task = holding.task._replace(
-            state=State.QUEUED.value,
-            attempts=holding.task.attempts - (not counted),
-            worker=None,
-            events=holding.events,
-            **changes,  # type: ignore[arg-type]
-        )
-        self._put(task, State.RUNNING)
-        self.ready.add(task, self._clock.now())
-
-    def _finish(self, holding: Holding, state: State, **changes: object) -> None:
-        self._let_go(holding)
-        self._end(holding.task, state, holding.events, **changes)
-
-    def _end(self, task: Task, state: State, events: int, **changes: object) -> Task:
-        ended = task._replace(
-            state=state.value,
-            worker=None,
-            ended_at=self._clock.now(),
-            events=events + 1,
-            **changes,  # type: ignore[arg-type]
-        )
-        self._put(ended, task.state)
-        return ended
-
-    def _put(self, task: Task, was: str) -> None:
-        self.counts[task.agent, was] -= 1
-        self.counts[task.agent, task.state] += 1
-        self.writes.put(task)
-
-    def _let_go(self, holding: Holding) -> None:
-        ref = (holding.task.tenant, holding.task.id)
-        del self.running[ref]
-        self._canceling.discard(ref)
-        self._by_worker[holding.worker].pop(ref, None)
-
-    def _hold(self, task: Task, *, events: int, reported: int, call: int | None, alone: bool) -> Holding:
+    def hold(self, task: Task, *, events: int, reported: int, call: int | None, alone: bool) -> Holding:
         assert task.worker is not None
-        ends = self._clock.monotonic() + LEASE
+        ends = self.clock.monotonic() + LEASE
         holding = Holding(task, task.worker, ends, events, reported, call, alone)
         if task.cancel_requested_at is not None:
-            self._canceling.add((task.tenant, task.id))
-        self.running[task.tenant, task.id] = self._by_worker[task.worker][task.tenant, task.id] = holding
+            self.canceling.add((task.tenant, task.id))
+        self.running[task.tenant, task.id] = self.by_worker[task.worker][task.tenant, task.id] = holding
+        self.using[task.tenant, task.limit_key] += 1
+        self.using[agent_key(task.agent)] += 1
+        self.busy[task.worker, task.agent] += 1
         return holding
 
-    def _claim(self, task: Task, worker: str, call: int) -> Claim:
-        now = self._clock.now()
-        first = task.fence == 0
-        claimed = task._replace(
-            state=State.RUNNING.value,
-            worker=worker,
-            fence=task.fence + 1,
-            attempts=task.attempts + 1,
-            started_at=now if first else task.started_at,
-        )
-        self._put(claimed, task.state)
-        holding = self._hold(claimed, events=task.events + 1, reported=0, call=call, alone=bool(task.isolated))
-        if not first:  # the first start is implied by started_at
-            self._event(holding, task.events, "attempt.started", now)
-        return Claim(claimed)
+    def let_go(self, holding: Holding) -> None:
+        task = holding.task
+        ref = (task.tenant, task.id)
+        del self.running[ref]
+        self.canceling.discard(ref)
+        self.by_worker[holding.worker].pop(ref, None)
+        self.busy[holding.worker, task.agent] -= 1
+        for owner in ((task.tenant, task.limit_key), agent_key(task.agent)):
+            self.using[owner] -= 1
+            if not self.using[owner]:
+                del self.using[owner]
+            if owner in self.passed:
+                self.reconsider(owner)
 
-    def _share(self, worker: str, agent: str, slots: int, now: float, others: int) -> list[Task]:
-        """Up to the agent's free slots on this worker, leaving as much for each of the others."""
-        if self.ready.head(agent, now, self.writes) is None:
-            return []
-        window = self.ready.window(agent)
-        holds = sum(1 for holding in self._by_worker[worker].values() if holding.task.agent == agent)
-        share = min(slots - holds, math.ceil(len(window) / (others + 1)))
-        tasks: list[Task] = []
-        while len(tasks) < share and self.ready.head(agent, now, self.writes) is not None:
-            tasks.append(window.pop())
-        return tasks
+    def reconsider(self, owner: Owner) -> None:
+        """A key that was passed over may be served again, as far as its limits go."""
+        for agent in self.passed.pop(owner, ()):
+            self.ready.resume(agent, owner)
 
-    def _must_be_alone(self, hello: Hello, now: float) -> bool:
-        """Whether this worker is, or now becomes, the one that runs tasks alone."""
-        waiting = any(self.ready.suspects(agent, now, self.writes) for agent in hello.slots)
-        if waiting:
-            self._lone.setdefault(hello.kind, hello.id)
-        elif self._lone.get(hello.kind) == hello.id and not self._by_worker[hello.id]:
-            del self._lone[hello.kind]
-        return self._lone.get(hello.kind) == hello.id
+    def _counted(self, agent: str, state: str, change: int) -> None:
+        self.counts[agent, state] += change
+        self.writes.counts[agent, state] += change
 
-    def _lone_task(self, hello: Hello, now: float) -> list[Task]:
-        if self._by_worker[hello.id]:
-            return []
-        for agent in hello.slots:
-            suspects = self.ready.suspects(agent, now, self.writes)
-            if suspects:
-                return [suspects.popleft()]
-        return []
+
+def is_over(task: Task) -> bool:
+    """Whether the task has ended, or is to."""
+    return task.state in ENDED or task.cancel_requested_at is not None

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from agents.events import Emitted
 from agents.journal import StepRecord
 
-from .task import Task
+from .task import Origin, Task
 
 LEASE = 15.0  # seconds a claim holds after the worker sent a heartbeat that lists it
 MARGIN = 3.0  # seconds before the end of its lease in which a worker starts no step
@@ -18,12 +18,26 @@ BEAT = 3.0  # seconds between heartbeats
 Held = tuple[str, str, int]  # (tenant, task id, fence): what a claim is called
 
 
+class SignalSent(NamedTuple):
+    """A signal that no wait of the task has taken yet."""
+
+    number: int
+    name: str
+    payload: str
+
+
+News = StepRecord | SignalSent  # what may end a wait: a child's outcome, as the step that called it, or a signal
+
+
 class Claim(NamedTuple):
     """One worker's right to run one attempt, until a newer fence."""
 
     task: Task  # `attempts` counts this one, `fence` is this claim's number
+    now: float = 0.0  # the ledger's clock when it claimed: what the durations of waits go by
     journal: tuple[StepRecord, ...] = ()  # what earlier claims recorded
     emitted: int = 0  # how many events earlier claims emitted outside of steps
+    started: tuple[str, ...] = ()  # steps that began once and for all, as `name + key`, and have no record
+    signals: tuple[SignalSent, ...] = ()
 
 
 class Ending(StrEnum):
@@ -34,22 +48,43 @@ class Ending(StrEnum):
     RETRY = "retry"  # again at `retry_at`, if attempts are left
     CANCELED = "canceled"
     RELEASED = "released"  # given back unharmed: nothing is counted
+    WAITING = "waiting"  # every branch of the run waits; nothing is counted
 
 
 class Verdict(NamedTuple):
-    """The end of one claim; `output` and `error` are JSON text."""
+    """The end of one claim; `output`, `error` and `waiting_on` are JSON text."""
 
     ending: Ending
     output: str | None = None
     error: str | None = None
     retry_at: float = 0.0
+    waiting_on: str | None = None  # as cluster.waits has it
+    ran: float = 0.0  # seconds this claim ran, where it ends in a wait
+    heard: int = 0  # how many pieces of news of this claim the run has seen, likewise
 
 
 class StepDone(NamedTuple):
-    """A step to record."""
+    """A step to record; `signal` is the number of the one it took, where it waited for one."""
 
     record: StepRecord
     at: float
+    signal: int | None = None
+
+
+class Called(NamedTuple):
+    """A child to create, unless it exists: its id is fixed by its parent and the step that calls it."""
+
+    id: str
+    agent: str
+    version: str
+    input: str
+    max_attempts: int
+    timeout: float
+    origin: Origin
+    deadline: float | None = None
+
+
+Entry = StepDone | Emitted | Called
 
 
 class Report(NamedTuple):
@@ -60,7 +95,7 @@ class Report(NamedTuple):
     task_id: str
     fence: int
     number: int
-    entries: tuple[StepDone | Emitted, ...] = ()
+    entries: tuple[Entry, ...] = ()
     verdict: Verdict | None = None
 
 
@@ -77,6 +112,7 @@ class Orders(NamedTuple):
 
     claims: tuple[Claim, ...] = ()
     cancels: tuple[Held, ...] = ()  # runs to cancel
+    news: tuple[tuple[Held, tuple[News, ...]], ...] = ()  # what runs that are held may wait for, as it happens
     stop: bool = False  # finish what is held, then end: the ledger does not know this worker any more
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from .limits import Rule
+from .stats import Figures
 from .task import Event, Filter, Step, Submission, Submitted, Task
 
 
@@ -19,6 +21,28 @@ class Counts(NamedTuple):
 
     tasks: dict[str, dict[str, int]]
     ticks: int
+
+
+class Why(NamedTuple):
+    """What keeps a queued task from running.
+
+    `reason` is run_at, paused, rate, concurrency, no_worker or queue; `place` counts from 1 within its limit key, and
+    from 10,001 on not further; `until` is when that may end by itself, `estimate` seconds until its turn, both None
+    where nobody knows.
+    """
+
+    reason: str
+    limit_key: str | None = None  # of which that is a limit
+    place: int | None = None
+    until: float | None = None
+    estimate: float | None = None
+
+
+class Batch(NamedTuple):
+    """Tasks that were submitted together, counted by state."""
+
+    id: str
+    states: dict[str, int]
 
 
 class LedgerClient(Protocol):
@@ -51,3 +75,45 @@ class LedgerClient(Protocol):
         """The journal in the order it was recorded."""
 
     async def counts(self) -> Counts: ...
+
+    async def figures(self) -> Figures:
+        """What the ledger counted of itself since it started."""
+
+    async def oldest(self) -> dict[str, float]:
+        """When the oldest queued task of each agent was created."""
+
+    async def why(self, tenant: str, id: str) -> Why | None:
+        """What keeps a queued task from running; None if there is no such task, or it is not queued."""
+
+    async def retry(self, tenant: str, id: str) -> Task | None:
+        """The task, queued again with all its attempts. Raises Conflict if it did not fail."""
+
+    async def cancel_all(self, tenant: str, filter: Filter) -> int:
+        """Cancel the tasks that match and have not ended; how many."""
+
+    async def retry_all(self, tenant: str, filter: Filter) -> int:
+        """Retry the tasks that match and have failed, or that were canceled where the filter says so; how many."""
+
+    async def fork(
+        self, tenant: str, id: str, from_step: str, *, new_id: str, input: str | None, version: str
+    ) -> Task | None:
+        """A new task with what the task had recorded before that step (`name + key`). Raises Conflict for a step that
+        it has not."""
+
+    async def signal(self, tenant: str, id: str, name: str, payload: str) -> Task | None:
+        """The task, with the signal kept for its next wait for one of that name. Raises Conflict where it has ended."""
+
+    async def rules(self, tenant: str) -> list[Rule]:
+        """The limits of a tenant's keys."""
+
+    async def set_rule(self, rule: Rule) -> Rule:
+        """The limits of a key, from now on."""
+
+    async def pause(self, agent: str, until: float | None) -> None:
+        """Start no more tasks of the agent until that moment (None: from now on again)."""
+
+    async def batch(self, tenant: str, batch_id: str) -> Batch | None:
+        """How many tasks of a batch are in each state; None if there is no such batch."""
+
+    async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
+        """At most `limit` tasks of a batch in the order of its inputs, ids above `after`."""

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from agents.ids import new_id
 
 from .errors import Fenced
 from .history import EMITTED, assemble
-from .store import EventRow, KeyRow, Owner, Progress, Ref, StepRow, StoreFailed, Writes, check_resume
-from .task import Event, Filter, State, Step, Task
+from .limits import Rule
+from .schedule import Schedule
+from .store import (
+    EventRow,
+    KeyRow,
+    Owner,
+    Past,
+    Progress,
+    Queue,
+    Reference,
+    SignalRow,
+    StepRow,
+    StoreFailed,
+    Sweep,
+    Writes,
+    check_resume,
+)
+from .task import Event, Filter, Ref, State, Step, Task
+
+_IDLE = (State.QUEUED, State.WAITING)
 
 
 class MemoryStore:
@@ -22,7 +41,11 @@ class MemoryStore:
         self._tasks: dict[Ref, Task] = {}
         self._steps: dict[Ref, list[StepRow]] = {}
         self._events: dict[Ref, list[EventRow]] = {}
+        self._signals: dict[Ref, dict[int, SignalRow]] = {}
         self._keys: dict[tuple[str, str, str], KeyRow] = {}
+        self._rules: dict[tuple[str, str], Rule] = {}
+        self._schedules: dict[tuple[str, str], Schedule] = {}
+        self._references: set[Reference] = set()
 
     def take(self, *, create: bool = True) -> Owner:
         """Become the next owner."""
@@ -30,92 +53,235 @@ class MemoryStore:
         self._owner = Owner(old.store_id, old.generation + 1, 0) if old else Owner(new_id(), 1, 0)
         return self._owner
 
-    def open(self, store_id: str, generation: int) -> Owner:
+    async def open(self, store_id: str, generation: int) -> Owner:
         self._opened = check_resume(self._owner, store_id, generation)
         return self._opened
+
+    async def close(self) -> None:
+        return
 
     async def commit(self, writes: Writes) -> None:
         if self._owner != self._opened or self._owner is None:
             raise Fenced(f"the store has another owner than {self._opened}")
-        if any(ref in self._tasks for ref in writes.new):
-            raise StoreFailed("a task of this id exists")
-        taken = {(row.tenant, row.task, row.name, row.key) for rows in self._steps.values() for row in rows}
-        if any((row.tenant, row.task, row.name, row.key) in taken for row in writes.steps):
-            raise StoreFailed("a step of this id is recorded")
+        self._check(writes)
         self._tasks |= writes.new | writes.moved
         for step in writes.steps:
             self._steps.setdefault((step.tenant, step.task), []).append(step)
         for event in writes.events:
             self._events.setdefault((event.tenant, event.task), []).append(event)
-        self._keys |= {(row.tenant, row.route, row.key): row for row in writes.keys}
+        for signal in writes.signals:
+            self._signals.setdefault((signal.tenant, signal.task), {})[signal.number] = signal
+        for tenant, id, number in writes.taken:
+            rows = self._signals[tenant, id]
+            rows[number] = rows[number]._replace(taken=1)
+        self._keys |= writes.keys
+        self._rules |= writes.rules
+        self._schedules |= {key: found for key, found in writes.schedules.items() if found is not None}
+        for key in [key for key, found in writes.schedules.items() if found is None]:
+            self._schedules.pop(key, None)
+        self._references |= writes.references
+        for ref in writes.gone:
+            self._forget(ref)
         self._owner = self._opened = self._owner._replace(tick=self._owner.tick + 1)
 
-    def task(self, tenant: str, id: str) -> Task | None:
+    def _check(self, writes: Writes) -> None:
+        """Raises StoreFailed as a database does where a key exists."""
+        if any(ref in self._tasks for ref in writes.new):
+            raise StoreFailed("a task of this id exists")
+        if any(key in self._keys for key in writes.keys):
+            raise StoreFailed("this key exists")
+        for step in writes.steps:
+            taken = {(row.name, row.key) for row in self._steps.get((step.tenant, step.task), ())}
+            if (step.name, step.key) in taken:
+                raise StoreFailed("a step of this id is recorded")
+        for event in writes.events:
+            if any(row.seq == event.seq for row in self._events.get((event.tenant, event.task), ())):
+                raise StoreFailed("an event of this number exists")
+        for signal in writes.signals:
+            if signal.number in self._signals.get((signal.tenant, signal.task), {}):
+                raise StoreFailed("a signal of this number exists")
+
+    def _forget(self, ref: Ref) -> None:
+        for kept in (self._tasks, self._steps, self._events, self._signals):
+            kept.pop(ref, None)
+        self._references = {row for row in self._references if (row.tenant, row.task) != ref}
+        self._keys = {key: row for key, row in self._keys.items() if (row.tenant, row.first) != ref}
+
+    # tasks
+
+    async def task(self, tenant: str, id: str) -> Task | None:
         return self._tasks.get((tenant, id))
 
-    def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
+    async def many(self, refs: Sequence[Ref]) -> dict[Ref, Task]:
+        return {ref: self._tasks[ref] for ref in refs if ref in self._tasks}
+
+    async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
         keyed = {
             id
             for row in self._keys.values()
             if row.tenant == tenant and row.key == filter.idempotency_key
             for id in json.loads(row.task_ids)
         }
-        found = [
-            task
-            for task in self._tasks.values()
-            if task.tenant == tenant
-            and filter.agent in (None, task.agent)
-            and filter.state in (None, task.state)
-            and filter.batch_id in (None, task.batch_id)
-            and (filter.tag is None or filter.tag in json.loads(task.tags))
-            and (filter.idempotency_key is None or task.id in keyed)
-            and (after is None or task.id < after)
-        ]
+        found = self._those(
+            lambda task: (
+                task.tenant == tenant
+                and filter.agent in (None, task.agent)
+                and filter.state in (None, task.state)
+                and filter.batch_id in (None, task.batch_id)
+                and filter.parent_id in (None, task.parent_id)
+                and (filter.tag is None or filter.tag in json.loads(task.tags))
+                and (filter.idempotency_key is None or task.id in keyed)
+                and (after is None or task.id < after)
+            )
+        )
         return sorted(found, key=lambda task: task.id, reverse=True)[:limit]
 
-    def running(self) -> list[Task]:
-        return [task for task in self._tasks.values() if task.state == State.RUNNING]
+    async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
+        found = self._those(lambda task: (task.tenant, task.batch_id) == (tenant, batch_id) and task.id > after)
+        return sorted(found, key=lambda task: task.id)[:limit]
 
-    def ready(self, agent: str, now: float, limit: int) -> list[Task]:
-        found = [task for task in self._queued() if task.agent == agent and task.run_at <= now]
-        return sorted(found, key=lambda task: (-task.priority, task.id))[:limit]
+    async def batch(self, tenant: str, batch_id: str) -> dict[str, int]:
+        return dict(Counter(task.state for task in self._those(lambda t: (t.tenant, t.batch_id) == (tenant, batch_id))))
 
-    def due(self, now: float) -> list[tuple[str, float]]:
-        queued = self._queued()
-        agents = {task.agent for task in queued}
-        return [
-            (agent, min((task.run_at for task in queued if task.agent == agent and task.run_at > now), default=0))
-            for agent in agents
-        ]
+    # what a ledger goes by
 
-    def counts(self) -> list[tuple[str, str, int]]:
+    async def running(self) -> list[Task]:
+        return self._those(lambda task: task.state == State.RUNNING)
+
+    async def queues(self) -> list[Queue]:
+        return list({_queue(task) for task in self._those(lambda task: task.state == State.QUEUED)})
+
+    async def ready(self, queue: Queue, now: float, limit: int) -> list[Task]:
+        return sorted(self._queued(queue, now), key=_place)[:limit]
+
+    async def due(self, queue: Queue, now: float) -> float | None:
+        later = self._those(lambda task: task.state == State.QUEUED and _queue(task) == queue and task.run_at > now)
+        return min((task.run_at for task in later), default=None)
+
+    async def ahead(self, task: Task, now: float, limit: int) -> int:
+        return min(limit, sum(1 for other in self._queued(_queue(task), now) if _place(other) < _place(task)))
+
+    async def wakes(self, now: float, limit: int) -> list[Task]:
+        found = self._those(lambda task: task.state == State.WAITING and 0 < task.run_at <= now)
+        return sorted(found, key=lambda task: task.run_at)[:limit]
+
+    async def overdue(self, now: float, limit: int) -> list[Task]:
+        found = self._those(lambda task: task.state in _IDLE and task.deadline is not None and task.deadline <= now)
+        return sorted(found, key=lambda task: task.deadline or 0)[:limit]
+
+    async def alarms(self) -> tuple[float | None, float | None]:
+        wakes = [task.run_at for task in self._those(lambda task: task.state == State.WAITING and task.run_at > 0)]
+        deadlines = [task.deadline for task in self._those(lambda task: task.state in _IDLE) if task.deadline]
+        return min(wakes, default=None), min(deadlines, default=None)
+
+    async def counts(self) -> list[tuple[str, str, int]]:
         counted = Counter((task.agent, task.state) for task in self._tasks.values())
         return [(agent, state, number) for (agent, state), number in counted.items()]
 
-    def progress(self, tenant: str, id: str, fence: int) -> Progress:
+    async def oldest(self) -> dict[str, float]:
+        queued = self._those(lambda task: task.state == State.QUEUED)
+        return {
+            each: min(task.created_at for task in queued if task.agent == each) for each in {t.agent for t in queued}
+        }
+
+    async def rules(self) -> list[Rule]:
+        return list(self._rules.values())
+
+    async def progress(self, tenant: str, id: str, fence: int) -> Progress:
         rows = [*self._steps.get((tenant, id), ()), *self._events.get((tenant, id), ())]
         events = 1 + max((row.seq for row in rows), default=0)
         return Progress(events, max((row.report for row in rows if row.fence == fence), default=0))
 
-    def steps(self, tenant: str, id: str) -> list[Step]:
-        rows = sorted(self._steps.get((tenant, id), ()), key=lambda row: row.seq)
+    # what is kept of a task
+
+    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
+        return {ref: self._past(ref) for ref in refs}
+
+    async def steps(self, tenant: str, id: str) -> list[Step]:
+        rows = self._step_rows((tenant, id))
         return [Step(row.name, row.key, row.digest, row.value, row.seq, row.attempt, row.at) for row in rows]
 
-    def events(self, tenant: str, id: str, after: int, limit: int) -> list[Event]:
-        task = self.task(tenant, id)
+    async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
+        task = self._tasks.get((tenant, id))
         if task is None:
-            return []
+            return None, []
         ref = (tenant, id)
-        return assemble(task, self._steps.get(ref, ()), self._events.get(ref, ()), after)[:limit]
+        return task, assemble(task, self._steps.get(ref, ()), self._events.get(ref, ()), after)[:limit]
 
-    def emitted(self, tenant: str, id: str) -> int:
-        return sum(1 for row in self._events.get((tenant, id), ()) if not row.step and row.type in EMITTED)
-
-    def key(self, tenant: str, route: str, key: str) -> KeyRow | None:
+    async def key(self, tenant: str, route: str, key: str) -> KeyRow | None:
         return self._keys.get((tenant, route, key))
 
-    def close(self) -> None:
-        return
+    # families
 
-    def _queued(self) -> list[Task]:
-        return [task for task in self._tasks.values() if task.state == State.QUEUED]
+    async def children(self, tenant: str, parent_id: str, limit: int) -> list[Task]:
+        return self._children(tenant, parent_id)[:limit]
+
+    async def untold(self, limit: int) -> list[Task]:
+        return self._those(lambda task: task.parent_id is not None and task.ended and not task.told)[:limit]
+
+    async def orphans(self, limit: int) -> list[Task]:
+        over = self._those(lambda task: task.ended or task.cancel_requested_at is not None)
+        return [task for task in over if self._children(task.tenant, task.id)][:limit]
+
+    # schedules
+
+    async def schedules(self, tenant: str | None) -> list[Schedule]:
+        found = [found for found in self._schedules.values() if tenant in (None, found.tenant)]
+        return sorted(found, key=lambda schedule: (schedule.tenant, schedule.name))
+
+    async def of_schedule(self, tenant: str, name: str) -> list[Task]:
+        found = self._those(lambda task: (task.tenant, task.schedule) == (tenant, name) and not task.ended)
+        return sorted(found, key=lambda task: task.created_at)
+
+    # retention
+
+    async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
+        page = sorted(ref for ref in self._tasks if ref > (after or ("", "")))[:limit]
+        over = tuple(ref for ref in page if self._is_over(self._tasks[ref], before))
+        return Sweep(over, page[-1] if len(page) == limit else None)
+
+    async def referenced(self, tenant: str, sha256s: Sequence[str]) -> set[str]:
+        return {row.sha256 for row in self._references if row.tenant == tenant} & set(sha256s)
+
+    # parts
+
+    def _those(self, condition: Callable[[Task], bool]) -> list[Task]:
+        return [task for task in self._tasks.values() if condition(task)]
+
+    def _queued(self, queue: Queue, now: float) -> list[Task]:
+        return self._those(lambda task: task.state == State.QUEUED and _queue(task) == queue and task.run_at <= now)
+
+    def _children(self, tenant: str, parent_id: str) -> list[Task]:
+        return self._those(
+            lambda task: (
+                (task.tenant, task.parent_id) == (tenant, parent_id)
+                and not task.ended
+                and task.cancel_requested_at is None
+            )
+        )
+
+    def _is_over(self, task: Task, before: float) -> bool:
+        if task.ended_at is None or task.ended_at >= before:
+            return False
+        parent = self._tasks.get((task.tenant, task.parent_id or ""))
+        return task.parent_id is None or (task.told == 1 and (parent is None or parent.ended))
+
+    def _step_rows(self, ref: Ref) -> list[StepRow]:
+        return sorted(self._steps.get(ref, ()), key=lambda row: row.seq)
+
+    def _past(self, ref: Ref) -> Past:
+        recorded = self._step_rows(ref)
+        events: Iterable[EventRow] = self._events.get(ref, ())
+        done = {row.name + row.key for row in recorded}
+        started = {row.step: None for row in events if row.type == "step.started" and row.step not in done}
+        emitted = sum(1 for row in events if not row.step and row.type in EMITTED)
+        signals = (row for _, row in sorted(self._signals.get(ref, {}).items()) if not row.taken)
+        return Past(tuple(recorded), emitted, tuple(started), tuple(signals))
+
+
+def _queue(task: Task) -> Queue:
+    return Queue(task.agent, task.tenant, task.limit_key)
+
+
+def _place(task: Task) -> tuple[int, int, str]:
+    return -task.priority, task.rank, task.id

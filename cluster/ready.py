@@ -1,75 +1,117 @@
-"""Which task is next: a bounded window, in memory, over the queued tasks of each agent."""
+"""Which task is next: a bounded window, in memory, over each queue, and whose turn it is among those of an agent."""
 
 from __future__ import annotations
 
 import heapq
-import math
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 
-from .store import Ref, Writes
-from .task import State, Task
+from .alarms import Alarms
+from .fair import Turns
+from .store import Queue, Writes
+from .task import Ref, State, Task
 
-WINDOW = 4096  # tasks of one agent kept in memory; the rest stays in the store
-WINDOW_BYTES = 32 * 2**20  # of their inputs
+WINDOW = 4096  # tasks of one queue kept in memory; the rest stays in the store
+WINDOWS = 32_768  # tasks of all queues together ...
+WINDOW_BYTES = 64 * 2**20  # ... and their inputs; a queue that is served may go a little beyond
+REFILL = 2048  # tasks that one look at the store brings ...
+REFILL_FULL = 16  # ... and while there is no room
+FILL = 4096  # tasks that one tick reads, or a little more; each look counts as 16
 
-Key = tuple[int, str]  # (-priority, id): smallest first
-_END: Key = (10**9, "")
+Owner = tuple[str, str]  # (tenant, limit key)
+Key = tuple[int, int, str]  # (-priority, rank, id): smallest first
+_START: Key = (-(10**9), 0, "")
+_END: Key = (10**9, 0, "")
 
-Read = Callable[[str, float, int], list[Task]]
+Read = Callable[[Queue, float, int], Awaitable[list[Task]]]
+Due = Callable[[Queue, float], Awaitable[float | None]]
 
 
 def _key(task: Task) -> Key:
-    return (-task.priority, task.id)
+    return (-task.priority, task.rank, task.id)
+
+
+class Room:
+    """What the windows hold together, and those of each agent."""
+
+    __slots__ = ("_agents", "_bytes", "_tasks")
+
+    def __init__(self) -> None:
+        self._tasks = 0
+        self._bytes = 0
+        self._agents: Counter[str] = Counter()
+
+    @property
+    def full(self) -> bool:
+        return self._tasks >= WINDOWS or self._bytes >= WINDOW_BYTES
+
+    def of(self, agent: str) -> int:
+        return self._agents[agent]
+
+    def count(self, task: Task, change: int) -> None:
+        self._tasks += change
+        self._bytes += change * len(task.input)
+        self._agents[task.agent] += change
 
 
 class Window:
-    """The head of one agent's queue.
+    """The head of one queue.
 
     Every queued task that is due and sorts before `edge` is in here; from `edge` on some may be in the store only.
     """
 
-    def __init__(self) -> None:
+    __slots__ = ("_heap", "_inside", "_low", "_room", "edge", "suspects")
+
+    def __init__(self, room: Room, edge: Key = _START) -> None:
+        self._low = REFILL // 4
         self._heap: list[tuple[Key, Task]] = []
         self._inside: dict[Ref, Task] = {}
-        self._bytes = 0
+        self._room = room
         self.suspects: deque[Task] = deque()  # tasks to run alone
-        self.edge: Key = (-(10**9), "")  # a new window knows nothing: its first pop reads the store
+        self.edge = edge  # at the start nothing is known
 
     def __len__(self) -> int:
         return len(self._inside)
 
+    @property
+    def whole(self) -> bool:
+        """Whether everything that is due is in here."""
+        return self.edge == _END
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it should be filled again soon."""
+        return len(self._inside) < self._low and not self.whole
+
     def add(self, task: Task) -> None:
         """A task that is queued and due."""
+        key = _key(task)
         if task.isolated:
             self.suspects.append(task)
-        elif len(self._inside) >= WINDOW or self._bytes >= WINDOW_BYTES or _key(task) > self.edge:
-            self.edge = min(self.edge, _key(task))
+        elif key > self.edge or len(self._inside) >= WINDOW or self._room.full:
+            self.edge = min(self.edge, key)
         else:
-            self._push(task)
-
-    def _push(self, task: Task) -> None:
-        heapq.heappush(self._heap, (_key(task), task))
-        self._inside[task.tenant, task.id] = task
-        self._bytes += len(task.input)
+            self._push(key, task)
 
     def discard(self, ref: Ref) -> None:
         """Forget a task that is queued no more."""
         task = self._inside.pop(ref, None)
         if task is not None:
-            self._bytes -= len(task.input)
-        self.suspects = deque(suspect for suspect in self.suspects if (suspect.tenant, suspect.id) != ref)
+            self._room.count(task, -1)
+        elif self.suspects:
+            self.suspects = deque(suspect for suspect in self.suspects if suspect.ref != ref)
 
     def forget(self) -> None:
-        """Know nothing, so that the next pop reads the store."""
+        """Know nothing, so that the store is read again."""
         self._heap.clear()
+        for task in self._inside.values():
+            self._room.count(task, -1)
         self._inside.clear()
-        self._bytes = 0
         self.suspects.clear()
-        self.edge = (-(10**9), "")
+        self.edge = _START
 
     def head(self) -> Task | None:
-        """The next task of the window, None where only the store can tell."""
+        """The next task, None where there is none or only the store can tell."""
         while self._heap:
             key, task = self._heap[0]
             if self._inside.get((task.tenant, task.id)) is not task:
@@ -84,86 +126,184 @@ class Window:
         """Take the task that `head` showed."""
         _, task = heapq.heappop(self._heap)
         del self._inside[task.tenant, task.id]
-        self._bytes -= len(task.input)
+        self._room.count(task, -1)
         return task
 
     def fill(self, tasks: list[Task], edge: Key) -> None:
         """Replace the window by the tasks up to `edge`."""
         self.forget()
         self.edge = edge
+        self._low = len(tasks) // 4
         for task in tasks:
             if task.isolated:
                 self.suspects.append(task)
             else:
-                self._push(task)
+                self._push(_key(task), task)
+
+    def _push(self, key: Key, task: Task) -> None:
+        heapq.heappush(self._heap, (key, task))
+        self._inside[task.tenant, task.id] = task
+        self._room.count(task, 1)
+
+
+class Line:
+    """The queues of one agent, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.windows: dict[Owner, Window] = {}
+        self.turns: Turns[Owner] = Turns()
+        self.suspects: dict[Owner, None] = {}  # owners of tasks to run alone
 
 
 class Ready:
-    """The windows of all agents, refilled from the store when they run low."""
+    """The windows of all queues, filled from the store when they run low."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, due: Due) -> None:
         self._read = read
-        self._windows: dict[str, Window] = {}
-        self._alarms: list[tuple[float, str]] = []  # moments at which an agent has a task that becomes due
-        self._known: set[tuple[float, str]] = set()
+        self._due = due
+        self._room = Room()
+        self._lines: dict[str, Line] = {}
+        self._hungry: dict[Queue, None] = {}
+        self._alarms: Alarms[Queue] = Alarms()  # moments at which a queue has a task that becomes due
 
-    def window(self, agent: str) -> Window:
-        """The agent's window; one it never had knows nothing yet."""
-        found = self._windows.get(agent)
+    def line(self, agent: str) -> Line:
+        found = self._lines.get(agent)
         if found is None:
-            found = self._windows[agent] = Window()
+            found = self._lines[agent] = Line()
         return found
+
+    def know(self, queue: Queue) -> None:
+        """A queue with tasks in the store of which nothing else is known."""
+        line = self.line(queue.agent)
+        line.windows.setdefault(queue.owner, Window(self._room))
+        line.turns.join(queue.owner)
+        self._hungry[queue] = None
 
     def add(self, task: Task, now: float) -> None:
         """A task that became queued: in the window if it is due, else an alarm for when it will be."""
-        if task.run_at <= now:
-            self.window(task.agent).add(task)
-        else:
-            self.wake(task.agent, task.run_at)
+        queue = Queue(task.agent, task.tenant, task.limit_key)
+        if task.run_at > now:
+            self.wake(queue, task.run_at)
+            return
+        line = self.line(task.agent)
+        window = line.windows.get(queue.owner)
+        if window is None:  # the store has no other task of this queue: each that it has is known of
+            window = line.windows[queue.owner] = Window(self._room, _END)
+        window.add(task)
+        line.turns.join(queue.owner)
+        if task.isolated:
+            line.suspects[queue.owner] = None
 
-    def wake(self, agent: str, at: float) -> None:
-        """Look again at `at`, rounded up so that a thousand delayed tasks cost few alarms."""
-        alarm = (math.ceil(at * 20) / 20, agent)
-        if alarm not in self._known:
-            self._known.add(alarm)
-            heapq.heappush(self._alarms, alarm)
+    def discard(self, task: Task) -> None:
+        """Forget a task that is queued no more."""
+        window = self.line(task.agent).windows.get((task.tenant, task.limit_key))
+        if window is not None:
+            window.discard(task.ref)
 
-    def discard(self, agent: str, ref: Ref) -> None:
-        self.window(agent).discard(ref)
-
-    def ring(self, now: float) -> None:
-        """Let windows whose alarm has come read the store again."""
-        while self._alarms and self._alarms[0][0] <= now:
-            alarm = heapq.heappop(self._alarms)
-            self._known.discard(alarm)
-            self.window(alarm[1]).forget()
+    def wake(self, queue: Queue, at: float) -> None:
+        """Look at the queue again at `at`, when a task of it becomes due."""
+        self._alarms.set(queue, at)
 
     def next_alarm(self) -> float | None:
-        return self._alarms[0][0] if self._alarms else None
+        return self._alarms.next()
 
-    def suspects(self, agent: str, now: float, writes: Writes) -> deque[Task]:
-        """The agent's tasks that must run alone."""
-        self.head(agent, now, writes)
-        return self.window(agent).suspects
+    @property
+    def hungry(self) -> bool:
+        """Whether `fill` has something to do."""
+        return bool(self._hungry)
 
-    def head(self, agent: str, now: float, writes: Writes) -> Task | None:
-        """The agent's next task, None if it has none that is due."""
-        window = self.window(agent)
-        found = window.head()
-        if found is None and window.edge != _END:
-            self._refill(agent, window, now, writes)
-            found = window.head()
-        return found
+    async def fill(self, now: float, writes: Writes) -> None:
+        """Read what is due by now or runs low: the store's committed view, and over it what this tick has moved."""
+        await self._ring(now)
+        room = FILL
+        while self._hungry and room > 0:
+            queue = next(iter(self._hungry))
+            del self._hungry[queue]
+            room -= 16 + await self._fill(queue, now, writes)
 
-    def _refill(self, agent: str, window: Window, now: float, writes: Writes) -> None:
-        """Read the store's committed view, and lay over it what this tick has moved but not yet committed."""
-        limit = WINDOW // 2
-        rows = self._read(agent, now, limit)
+    def next(self, agent: str) -> tuple[Owner, Task] | None:
+        """Whose turn it is among the agent's queues, and its next task; `take` or `pass_over` must follow."""
+        line = self.line(agent)
+        while (owner := line.turns.next()) is not None:
+            window = line.windows[owner]
+            task = window.head()
+            if task is not None:
+                return owner, task
+            line.turns.leave(owner)
+            if not window.whole:
+                self._hungry[Queue(agent, *owner)] = None
+            elif not window.suspects:
+                del line.windows[owner]
+        return None
+
+    def take(self, agent: str, owner: Owner, weight: float) -> Task:
+        """Take the task that `next` showed."""
+        line = self._lines[agent]
+        window = line.windows[owner]
+        task = window.pop()
+        line.turns.serve(owner, weight)
+        if window.hungry:
+            self._hungry[Queue(agent, *owner)] = None
+        return task
+
+    def pass_over(self, agent: str, owner: Owner) -> None:
+        """The owner may not be served now; `resume` lets it in again."""
+        self._lines[agent].turns.leave(owner)
+
+    def resume(self, agent: str, owner: Owner) -> None:
+        """An owner that was passed over may be served again."""
+        line = self.line(agent)
+        if owner in line.windows:
+            line.turns.join(owner)
+
+    def suspect(self, agent: str) -> tuple[Owner, Task] | None:
+        """The agent's next task that must run alone; `take_suspect` may follow."""
+        line = self.line(agent)
+        while line.suspects:
+            owner = next(iter(line.suspects))
+            window = line.windows.get(owner)
+            if window is not None and window.suspects:
+                return owner, window.suspects[0]
+            del line.suspects[owner]
+        return None
+
+    def take_suspect(self, agent: str, owner: Owner) -> Task:
+        """Take the task that `suspect` showed; the next owner's comes after it."""
+        line = self._lines[agent]
+        line.suspects[owner] = line.suspects.pop(owner)
+        return line.windows[owner].suspects.popleft()
+
+    def size(self, agent: str) -> int:
+        """How many tasks of the agent are in memory, ready to be handed out."""
+        return self._room.of(agent)
+
+    async def _ring(self, now: float) -> None:
+        """Let queues whose alarm has come be read again."""
+        for queue in self._alarms.due(now):
+            self.know(queue)
+            later = await self._due(queue, now)
+            if later is not None:
+                self.wake(queue, later)
+
+    async def _fill(self, queue: Queue, now: float, writes: Writes) -> int:
+        """Says how many tasks it read."""
+        limit = REFILL_FULL if self._room.full else REFILL
+        rows = await self._read(queue, now, limit)
         tasks = [task for task in rows if writes.find((task.tenant, task.id)) is None]
         edge = _key(rows[-1]) if len(rows) == limit else _END
         tasks += [
             task
             for task in writes.pending()
-            if task.agent == agent and task.state == State.QUEUED and task.run_at <= now and _key(task) <= edge
+            if (task.agent, task.tenant, task.limit_key) == queue
+            and task.state == State.QUEUED
+            and task.run_at <= now
+            and _key(task) <= edge
         ]
+        line = self.line(queue.agent)
+        window = line.windows.setdefault(queue.owner, Window(self._room))
         window.fill(tasks, edge)
+        if tasks:
+            line.turns.join(queue.owner)
+        if window.suspects:
+            line.suspects[queue.owner] = None
+        return len(rows)

@@ -14,8 +14,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from agents import RubatoError
 
 from .claims import Answer, Beat, Held, Hello, Orders, Report
-from .client import Counts, EventPage
+from .client import Batch, Counts, EventPage, Why
 from .errors import Unavailable
+from .limits import Rule
+from .stats import Figures
 from .task import Filter, Step, Submission, Submitted, Task
 
 NAMESPACE = "rubato"
@@ -152,6 +154,48 @@ class RemoteLedger:
     async def counts(self) -> Counts:
         return cast(Counts, await self._ledger.call("counts"))
 
+    async def figures(self) -> Figures:
+        return cast(Figures, await self._ledger.call("figures"))
+
+    async def oldest(self) -> dict[str, float]:
+        return cast(dict[str, float], await self._ledger.call("oldest"))
+
+    async def why(self, tenant: str, id: str) -> Why | None:
+        return cast(Why | None, await self._ask("why", tenant, id))
+
+    async def retry(self, tenant: str, id: str) -> Task | None:
+        return cast(Task | None, await self._ask("retry", tenant, id))
+
+    async def cancel_all(self, tenant: str, filter: Filter) -> int:
+        return cast(int, await self._ask("cancel_all", tenant, filter))
+
+    async def retry_all(self, tenant: str, filter: Filter) -> int:
+        return cast(int, await self._ask("retry_all", tenant, filter))
+
+    async def fork(
+        self, tenant: str, id: str, from_step: str, *, new_id: str, input: str | None, version: str
+    ) -> Task | None:
+        found = await self._ask("fork", tenant, id, from_step, new_id=new_id, input=input, version=version)
+        return cast(Task | None, found)
+
+    async def signal(self, tenant: str, id: str, name: str, payload: str) -> Task | None:
+        return cast(Task | None, await self._ask("signal", tenant, id, name, payload))
+
+    async def rules(self, tenant: str) -> list[Rule]:
+        return cast(list[Rule], await self._ask("rules", tenant))
+
+    async def set_rule(self, rule: Rule) -> Rule:
+        return cast(Rule, await self._ask("set_rule", rule))
+
+    async def pause(self, agent: str, until: float | None) -> None:
+        await self._ask("pause", agent, until)
+
+    async def batch(self, tenant: str, batch_id: str) -> Batch | None:
+        return cast(Batch | None, await self._ask("batch", tenant, batch_id))
+
+    async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
+        return cast(list[Task], await self._ask("in_batch", tenant, batch_id, after, limit))
+
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """For the pool, which has nothing better to do than to try for ever."""
         await self._ledger.call("worker_lost", worker, fault=fault, patience=float("inf"))
@@ -159,8 +203,8 @@ class RemoteLedger:
     async def holders(self) -> list[str]:
         return cast(list[str], await self._ledger.call("holders", patience=float("inf")))
 
-    async def _ask(self, method: str, *args: Any) -> Any:
-        return await self._ledger.call(method, *args, patience=self._patience)
+    async def _ask(self, method: str, *args: Any, **named: Any) -> Any:
+        return await self._ledger.call(method, *args, patience=self._patience, **named)
 
 
 class RemoteLink:

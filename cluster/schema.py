@@ -1,4 +1,4 @@
-"""The tables, and how an older file becomes a newer one."""
+"""The tables of the SQLite store, and how an older file becomes a newer one."""
 
 from __future__ import annotations
 
@@ -34,5 +34,63 @@ _FIRST = (
         primary key (tenant, route, key)) without rowid""",
 )
 
-MIGRATIONS = (_FIRST,)
+_SECOND = (
+    *(
+        f"alter table task add column {column}"
+        for column in (
+            "limit_key text not null default 'default'",
+            "deadline real",
+            "parent_id text",
+            "schedule text",
+            "extra text",
+            "base integer not null default 0",
+            "rank integer not null default 1",
+            "ran real not null default 0",
+            "waiting_on text",
+            "children integer not null default 0",
+            "signals integer not null default 0",
+            "told integer not null default 0",
+        )
+    ),
+    "drop index task_queued",
+    "drop index task_delayed",
+    # created_at comes last so that `oldest` is answered by the index alone
+    "create index task_queued on task (agent, tenant, limit_key, priority desc, rank, id, run_at, created_at)"
+    " where state='queued'",
+    "create index task_delayed on task (agent, tenant, limit_key, run_at) where state='queued' and run_at>0",
+    "create index task_waiting on task (run_at) where state='waiting' and run_at>0",
+    "create index task_deadline on task (deadline) where deadline is not null and state in ('queued','waiting')",
+    "create index task_parent on task (tenant, parent_id, state) where parent_id is not null",
+    "create index task_untold on task (tenant, id)"
+    " where parent_id is not null and told=0 and state in ('completed','failed','canceled')",
+    "create index task_schedule on task (tenant, schedule)"
+    " where schedule is not null and state in ('queued','running','waiting')",
+    """create table signal (
+        tenant text not null, task text not null, number integer not null, name text not null, payload text not null,
+        at real not null, taken integer not null,
+        primary key (tenant, task, number)) without rowid""",
+    """create table limit_rule (
+        tenant text not null, key text not null, concurrency integer, rate_count integer, rate_seconds real,
+        weight real not null, paused_until real, arrival real not null,
+        primary key (tenant, key)) without rowid""",
+    """create table schedule (
+        tenant text not null, name text not null, agent text not null, input text not null, cron text not null,
+        zone text not null, overlap text not null, catch_up text not null, template text not null,
+        paused integer not null, next_at real, last_at real, created_at real not null,
+        primary key (tenant, name)) without rowid""",
+    """create table reference (
+        tenant text not null, sha256 text not null, task text not null,
+        primary key (tenant, sha256, task)) without rowid""",
+    "create index reference_task on reference (tenant, task)",
+    # How many tasks there are, so that nobody has to count them.
+    """create table tally (
+        agent text not null, state text not null, number integer not null,
+        primary key (agent, state)) without rowid""",
+    "insert into tally select agent, state, count(*) from task group by agent, state",
+    "alter table idempotency add column first text not null default ''",
+    "update idempotency set first=json_extract(task_ids, '$[0]')",
+    "create index idempotency_first on idempotency (tenant, first)",
+)
+
+MIGRATIONS = (_FIRST, _SECOND)
 VERSION = len(MIGRATIONS)

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
 from agents.ids import new_id
 
+from . import queries as sql
 from .errors import Fenced, StoreProblem
-from .history import EMITTED, assemble
+from .history import assemble
+from .limits import Rule
+from .schedule import Schedule
 from .schema import MIGRATIONS, VERSION
-from .store import EventRow, KeyRow, Owner, Progress, StepRow, StoreFailed, Writes, check_resume
-from .task import Event, Filter, Step, Task
+from .store import (
+    EventRow,
+    KeyRow,
+    Owner,
+    Past,
+    Progress,
+    Queue,
+    SignalRow,
+    StepRow,
+    StoreFailed,
+    Sweep,
+    Writes,
+    check_resume,
+)
+from .task import Event, Filter, Ref, Step, Task
 
-_MOVING = Task._fields[Task._fields.index("state") :]
-_FIXED = len(Task._fields) - len(_MOVING)
-_TASK = f"insert into task ({','.join(Task._fields)}) values ({','.join('?' * len(Task._fields))})"
-_MOVE = f"update task set {','.join(f'{name}=?' for name in _MOVING)} where tenant=? and id=?"
-_SELECT = f"select {','.join(Task._fields)} from task"
-_STEP = f"insert into step values ({','.join('?' * len(StepRow._fields))})"
-_EVENT = f"insert into event values ({','.join('?' * len(EventRow._fields))})"
-_KEY = f"insert into idempotency values ({','.join('?' * len(KeyRow._fields))})"
 _PAGE = 1000  # rows written before the loop gets a turn
+_DIALECT = sql.Dialect(
+    "indexed by task_batch",
+    "exists (select 1 from json_each(task.tags) where value=?)",
+    "id in (select j.value from idempotency k, json_each(k.task_ids) j where k.tenant=? and k.key=?)",
+)
 
 
 class SqliteStore:
@@ -62,10 +74,10 @@ class SqliteStore:
                 self._db.execute("delete from owner")
                 self._db.execute("insert into owner values (?,?,?)", owner)
         finally:
-            self.close()
+            self._close()
         return owner
 
-    def open(self, store_id: str, generation: int) -> Owner:
+    async def open(self, store_id: str, generation: int) -> Owner:
         if not self._path.exists():
             raise StoreProblem(f"the store {self._path} is gone; restore it, or choose another state folder")
         self._acquire(10.0)
@@ -74,16 +86,20 @@ class SqliteStore:
             _migrate(self._db)
             self._owner = check_resume(self._read_owner(), store_id, generation)
         except BaseException:
-            self.close()
+            self._close()
             raise
         return self._owner
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the file and its lock; safe to call twice."""
+        self._close()
+
+    def _close(self) -> None:
         self._commits.shutdown()
-        for connection in self._connections:
-            connection.close()
-        self._connections = []
+        with self._listing:  # a connection that is closed under a query takes the process down
+            for connection in self._connections:
+                connection.close()
+            self._connections = []
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -95,9 +111,7 @@ class SqliteStore:
         next_tick = self._owner.tick + 1
         try:
             self._db.execute("begin immediate")
-            moved = self._db.execute(
-                "update owner set tick=? where store_id=? and generation=? and tick=?", (next_tick, *self._owner)
-            )
+            moved = self._db.execute(sql.TICK, (next_tick, *self._owner))
             if moved.rowcount != 1:
                 raise Fenced(f"the store has another owner than {self._owner}")
             await self._write(writes)
@@ -118,11 +132,21 @@ class SqliteStore:
         self._owner = self._owner._replace(tick=next_tick)
 
     async def _write(self, writes: Writes) -> None:
-        await self._many(_TASK, list(writes.new.values()))
-        await self._many(_MOVE, [(*task[_FIXED:], task.tenant, task.id) for task in writes.moved.values()])
-        await self._many(_STEP, writes.steps)
-        await self._many(_EVENT, writes.events)
-        await self._many(_KEY, writes.keys)
+        many = self._many
+        await many(sql.insert("task"), list(writes.new.values()))
+        await many(sql.MOVE, [(*task[sql.FIXED :], task.tenant, task.id) for task in writes.moved.values()])
+        await many(sql.insert("step"), writes.steps)
+        await many(sql.insert("event"), writes.events)
+        await many(sql.insert("idempotency"), list(writes.keys.values()))
+        await many(sql.insert("signal"), writes.signals)
+        await many(sql.TAKE_SIGNAL, writes.taken)
+        await many(sql.REFERENCE, list(writes.references))
+        await many(sql.UPSERT_RULE, list(writes.rules.values()))
+        await many(sql.UPSERT_SCHEDULE, [found for found in writes.schedules.values() if found is not None])
+        await many(sql.DELETE_SCHEDULE, [key for key, found in writes.schedules.items() if found is None])
+        for statement in sql.FORGET if writes.gone else ():
+            await many(statement, writes.gone)
+        await many(sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change])
 
     async def _many(self, statement: str, rows: list[Any]) -> None:
         for start in range(0, len(rows), _PAGE):
@@ -136,100 +160,151 @@ class SqliteStore:
 
     # reads, each of committed facts only
 
-    def task(self, tenant: str, id: str) -> Task | None:
-        row = self._reads.execute(f"{_SELECT} where tenant=? and id=?", (tenant, id)).fetchone()
-        return Task(*row) if row else None
+    async def task(self, tenant: str, id: str) -> Task | None:
+        return self._task(tenant, id)
 
-    def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
-        where, values = ["tenant=?"], [tenant]
-        for column in ("agent", "state", "batch_id"):
-            value = getattr(filter, column)
-            if column == "state" and value in ("failed", "canceled"):
-                where.append(f"state='{value}'")  # spelt out, the planner sees that task_trouble has them all
-            elif value is not None:
-                where.append(f"{column}=?")
-                values.append(value)
-        if filter.tag is not None:
-            where.append("exists (select 1 from json_each(task.tags) where value=?)")
-            values.append(filter.tag)
-        if filter.idempotency_key is not None:
-            where.append(
-                "id in (select j.value from idempotency k, json_each(k.task_ids) j where k.tenant=? and k.key=?)"
-            )
-            values += [tenant, filter.idempotency_key]
-        if after is not None:
-            where.append("id<?")
-            values.append(after)
-        # Without the hint the planner walks the whole table for the sake of the order.
-        hint = "indexed by task_batch" if filter.batch_id is not None else ""
-        query = f"{_SELECT} {hint} where {' and '.join(where)} order by id desc limit {int(limit)}"
-        with self._listing:  # a list may scan: it runs in a thread of the caller's, on a connection of its own
-            return [Task(*row) for row in self._lists.execute(query, values)]
+    async def many(self, refs: Sequence[Ref]) -> dict[Ref, Task]:
+        found = (self._task(*ref) for ref in dict.fromkeys(refs))
+        return {task.ref: task for task in found if task is not None}
 
-    def running(self) -> list[Task]:
-        return self._tasks("where state='running'")
+    async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
+        return [Task(*row) for row in await self._list(*sql.listing(_DIALECT, tenant, filter, after, limit))]
 
-    def ready(self, agent: str, now: float, limit: int) -> list[Task]:
-        return self._tasks(
-            f"where state='queued' and agent=? and run_at<=? order by priority desc, id limit {int(limit)}",
-            [agent, now],
-        )
+    async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
+        return [Task(*row) for row in await self._list(sql.IN_BATCH, [tenant, batch_id, after, limit])]
 
-    def due(self, now: float) -> list[tuple[str, float]]:
-        agents = [row[0] for row in self._reads.execute("select distinct agent from task where state='queued'")]
-        query = "select coalesce(min(run_at), 0) from task where state='queued' and agent=? and run_at>?"
-        return [(agent, self._reads.execute(query, (agent, now)).fetchone()[0]) for agent in agents]
+    async def batch(self, tenant: str, batch_id: str) -> dict[str, int]:
+        return dict(await self._list(sql.BATCH, [tenant, batch_id]))
 
-    def counts(self) -> list[tuple[str, str, int]]:
-        return self._reads.execute("select agent, state, count(*) from task group by agent, state").fetchall()
+    async def running(self) -> list[Task]:
+        return self._tasks(sql.RUNNING)
 
-    def progress(self, tenant: str, id: str, fence: int) -> Progress:
-        rows = self._reads.execute(
-            "select seq, fence, report from step where tenant=? and task=?"
-            " union all select seq, fence, report from event where tenant=? and task=?",
-            (tenant, id, tenant, id),
-        ).fetchall()
+    async def queues(self) -> list[Queue]:
+        return [Queue(*row) for row in self._reads.execute(sql.QUEUES)]
+
+    async def ready(self, queue: Queue, now: float, limit: int) -> list[Task]:
+        return self._tasks(sql.READY, *queue, now, limit)
+
+    async def due(self, queue: Queue, now: float) -> float | None:
+        return self._value(sql.DUE, *queue, now)  # type: ignore[no-any-return]
+
+    async def ahead(self, task: Task, now: float, limit: int) -> int:
+        place = (task.priority, task.priority, task.rank, task.rank, task.id)
+        return int(self._value(sql.AHEAD, task.agent, task.tenant, task.limit_key, now, *place, limit))
+
+    async def wakes(self, now: float, limit: int) -> list[Task]:
+        return self._tasks(sql.WAKES, now, limit)
+
+    async def overdue(self, now: float, limit: int) -> list[Task]:
+        return self._tasks(sql.OVERDUE, now, limit)
+
+    async def alarms(self) -> tuple[float | None, float | None]:
+        return self._value(sql.NEXT_WAKE), self._value(sql.NEXT_OVERDUE)
+
+    async def counts(self) -> list[tuple[str, str, int]]:
+        return self._reads.execute(sql.COUNTS).fetchall()
+
+    async def oldest(self) -> dict[str, float]:
+        return dict(await self._list(sql.OLDEST, []))
+
+    async def rules(self) -> list[Rule]:
+        return [Rule(*row) for row in self._reads.execute(sql.RULES)]
+
+    async def progress(self, tenant: str, id: str, fence: int) -> Progress:
+        rows = self._reads.execute(sql.PROGRESS, (tenant, id, tenant, id)).fetchall()
         events = 1 + max((seq for seq, _, _ in rows), default=0)
         return Progress(events, max((report for _, by, report in rows if by == fence), default=0))
 
-    def steps(self, tenant: str, id: str) -> list[Step]:
+    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
+        return {ref: self._past(*ref) for ref in refs}
+
+    async def steps(self, tenant: str, id: str) -> list[Step]:
         return [
             Step(row.name, row.key, row.digest, row.value, row.seq, row.attempt, row.at)
             for row in self._step_rows(tenant, id)
         ]
 
-    def events(self, tenant: str, id: str, after: int, limit: int) -> list[Event]:
+    async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
         # One snapshot, so that a task seen as ended has all of its events.
         self._reads.execute("begin")
         try:
-            task = self.task(tenant, id)
+            task = self._task(tenant, id)
             if task is None:
-                return []
-            rows = self._reads.execute("select * from event where tenant=? and task=? order by seq", (tenant, id))
-            events = [EventRow(*row) for row in rows]
-            return assemble(task, self._step_rows(tenant, id), events, after)[:limit]
+                return None, []
+            events = [EventRow(*row) for row in self._reads.execute(sql.EVENTS, (tenant, id))]
+            return task, assemble(task, self._step_rows(tenant, id), events, after)[:limit]
         finally:
             self._reads.execute("commit")
 
-    def emitted(self, tenant: str, id: str) -> int:
-        query = f"select count(*) from event where tenant=? and task=? and step='' and type in {EMITTED}"
-        count: int = self._reads.execute(query, (tenant, id)).fetchone()[0]
-        return count
-
-    def key(self, tenant: str, route: str, key: str) -> KeyRow | None:
-        query = "select * from idempotency where tenant=? and route=? and key=?"
-        row = self._reads.execute(query, (tenant, route, key)).fetchone()
+    async def key(self, tenant: str, route: str, key: str) -> KeyRow | None:
+        row = self._reads.execute(sql.KEY, (tenant, route, key)).fetchone()
         return KeyRow(*row) if row else None
 
-    def _tasks(self, rest: str, values: Iterable[Any] = ()) -> list[Task]:
-        return [Task(*row) for row in self._reads.execute(f"{_SELECT} {rest}", tuple(values))]
+    async def children(self, tenant: str, parent_id: str, limit: int) -> list[Task]:
+        return self._tasks(sql.CHILDREN, tenant, parent_id, limit)
+
+    async def untold(self, limit: int) -> list[Task]:
+        return self._tasks(sql.UNTOLD, limit)
+
+    async def orphans(self, limit: int) -> list[Task]:
+        return [Task(*row) for row in await self._list(sql.ORPHANS, [limit])]
+
+    async def schedules(self, tenant: str | None) -> list[Schedule]:
+        rows = self._reads.execute(*((sql.SCHEDULES,) if tenant is None else (sql.SCHEDULES_OF, (tenant,))))
+        return [Schedule(*row) for row in rows]
+
+    async def of_schedule(self, tenant: str, name: str) -> list[Task]:
+        return self._tasks(sql.OF_SCHEDULE, tenant, name)
+
+    async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
+        rows = await self._list(sql.SWEEP, [*(after or ("", "")), limit])
+        over = tuple(
+            (tenant, id) for tenant, id, _, ended, free in rows if free and ended is not None and ended < before
+        )
+        return Sweep(over, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
+
+    async def referenced(self, tenant: str, sha256s: Sequence[str]) -> set[str]:
+        query = "select 1 from reference where tenant=? and sha256=? limit 1"
+        return {found for found in sha256s if self._reads.execute(query, (tenant, found)).fetchone()}
+
+    # parts of reads
+
+    def _task(self, tenant: str, id: str) -> Task | None:
+        row = self._reads.execute(sql.ONE, (tenant, id)).fetchone()
+        return Task(*row) if row else None
+
+    def _tasks(self, query: str, *values: Any) -> list[Task]:
+        return [Task(*row) for row in self._reads.execute(query, values)]
+
+    def _value(self, query: str, *values: Any) -> Any:
+        return self._reads.execute(query, values).fetchone()[0]
+
+    def _past(self, tenant: str, id: str) -> Past:
+        ref = (tenant, id)
+        recorded = self._step_rows(tenant, id)
+        done = {row.name + row.key for row in recorded}
+        started = (step for (step,) in self._reads.execute(sql.STARTED, ref))
+        return Past(
+            tuple(recorded),
+            self._value(sql.EMITTED_COUNT, *ref),
+            tuple(step for step in started if step not in done),
+            tuple(SignalRow(*row) for row in self._reads.execute(sql.SIGNALS, ref)),
+        )
 
     def _step_rows(self, tenant: str, id: str) -> list[StepRow]:
-        rows = self._reads.execute("select * from step where tenant=? and task=? order by seq", (tenant, id))
-        return [StepRow(*row) for row in rows]
+        return [StepRow(*row) for row in self._reads.execute(sql.STEPS, (tenant, id))]
+
+    async def _list(self, query: str, values: Sequence[Any]) -> list[Any]:
+        """Rows of a query that may scan: in a thread, on a connection of its own."""
+
+        def fetch() -> list[Any]:
+            with self._listing:
+                return self._lists.execute(query, values).fetchall()
+
+        return await asyncio.to_thread(fetch)
 
     def _read_owner(self) -> Owner | None:
-        row = self._db.execute("select store_id, generation, tick from owner").fetchone()
+        row = self._db.execute(sql.OWNER).fetchone()
         return Owner(*row) if row else None
 
     def _connect(self) -> None:
@@ -273,8 +348,3 @@ def _migrate(db: sqlite3.Connection) -> None:
             db.execute(statement)
         db.execute(f"pragma user_version={number + 1}")
         db.execute("commit")
-
-
-def tags_json(tags: Iterable[str]) -> str:
-    """Tags as they are stored."""
-    return json.dumps(list(tags))

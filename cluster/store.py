@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from .errors import Fenced, StoreProblem
-from .task import Event, Filter, Step, Task
-
-Ref = tuple[str, str]  # (tenant, task id)
+from .limits import Rule
+from .schedule import Schedule
+from .task import Event, Filter, Ref, Step, Task
 
 
 class StoreFailed(Exception):
@@ -22,6 +23,19 @@ class Owner(NamedTuple):
     store_id: str
     generation: int
     tick: int
+
+
+class Queue(NamedTuple):
+    """The queued tasks that are served in one turn."""
+
+    agent: str
+    tenant: str
+    limit_key: str
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Whose turn it is: (tenant, limit key)."""
+        return self.tenant, self.limit_key
 
 
 class StepRow(NamedTuple):
@@ -55,8 +69,20 @@ class EventRow(NamedTuple):
     report: int
 
 
+class SignalRow(NamedTuple):
+    """A signal that was sent to a task; `number` counts the task's signals from 0."""
+
+    tenant: str
+    task: str
+    number: int
+    name: str
+    payload: str
+    at: float
+    taken: int = 0  # 1: a recorded wait has had it
+
+
 class KeyRow(NamedTuple):
-    """What an idempotency key once created; `task_ids` is a JSON list."""
+    """What an idempotency key once created; `task_ids` is a JSON list. It lasts as long as the first of them."""
 
     tenant: str
     route: str
@@ -64,6 +90,15 @@ class KeyRow(NamedTuple):
     digest: str
     batch_id: str | None
     task_ids: str
+    first: str  # the first of `task_ids`
+
+
+class Reference(NamedTuple):
+    """A task names an artifact, which must last as long as the task does."""
+
+    tenant: str
+    sha256: str
+    task: str
 
 
 @dataclass(slots=True)
@@ -74,10 +109,29 @@ class Writes:
     moved: dict[Ref, Task] = field(default_factory=dict)
     steps: list[StepRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
-    keys: list[KeyRow] = field(default_factory=list)
+    keys: dict[tuple[str, str, str], KeyRow] = field(default_factory=dict)  # by (tenant, route, key)
+    signals: list[SignalRow] = field(default_factory=list)
+    taken: list[tuple[str, str, int]] = field(default_factory=list)  # signals that a wait had: (tenant, task, number)
+    references: set[Reference] = field(default_factory=set)
+    rules: dict[tuple[str, str], Rule] = field(default_factory=dict)
+    schedules: dict[tuple[str, str], Schedule | None] = field(default_factory=dict)  # by (tenant, name); None: gone
+    gone: list[Ref] = field(default_factory=list)  # tasks to delete, with all that is kept of them
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # changes of `counts`, by (agent, state)
+    claimed: list[Task] = field(default_factory=list)  # those of `moved` and `new` that a worker got ...
+    ended: list[Task] = field(default_factory=list)  # ... and that ended, for whoever is told after the commit
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.moved or self.steps or self.events or self.keys)
+        return bool(
+            self.new
+            or self.moved
+            or self.steps
+            or self.events
+            or self.keys
+            or self.signals
+            or self.rules
+            or self.schedules
+            or self.gone
+        )
 
     def put(self, task: Task) -> None:
         """The task as it is to be stored, whether this tick created it or not."""
@@ -101,46 +155,132 @@ class Progress(NamedTuple):
     report: int
 
 
-class Store(Protocol):
-    """What a ledger needs of a database. One ledger opens it; every commit checks that it still owns it."""
+class Past(NamedTuple):
+    """What earlier claims of a task left behind."""
 
-    def open(self, store_id: str, generation: int) -> Owner:
+    steps: tuple[StepRow, ...] = ()  # in the order they were recorded
+    emitted: int = 0  # events outside of steps
+    started: tuple[str, ...] = ()  # steps that began once and for all and may not begin again, as `name + key`
+    signals: tuple[SignalRow, ...] = ()  # those that no wait has taken, in order
+
+
+class Sweep(NamedTuple):
+    """One look at some tasks in the order of their keys: those that are over, and where the next look begins."""
+
+    over: tuple[Ref, ...]
+    next: Ref | None  # None: that was the end
+
+
+class Store(Protocol):
+    """What a ledger needs of a database. One ledger opens it; every commit checks that it still owns it.
+
+    Reads see committed facts only. Those that may look at many rows (`tasks`, `batch`, `oldest`, `sweep`) do not hold
+    up the loop for them.
+    """
+
+    async def open(self, store_id: str, generation: int) -> Owner:
         """Resume this generation. Raises StoreProblem for another store or none, Fenced for a newer owner."""
 
     async def commit(self, writes: Writes) -> None:
-        """All of it, or nothing: durable when this returns. Raises StoreFailed, or Fenced where the owner changed."""
+        """All of it, or nothing: durable when this returns. Raises StoreFailed, or Fenced where the owner changed.
 
-    def task(self, tenant: str, id: str) -> Task | None: ...
+        StoreFailed also where a new task, step or key exists already."""
 
-    def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
+    async def close(self) -> None:
+        """Safe to call twice."""
+
+    # tasks
+
+    async def task(self, tenant: str, id: str) -> Task | None: ...
+
+    async def many(self, refs: Sequence[Ref]) -> dict[Ref, Task]:
+        """Those of these tasks that there are."""
+
+    async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
         """At most `limit` tasks of the tenant, newest first, ids below `after`."""
 
-    def running(self) -> list[Task]: ...
+    async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
+        """At most `limit` tasks of a batch in the order of its inputs, ids above `after`."""
 
-    def ready(self, agent: str, now: float, limit: int) -> list[Task]:
-        """The first `limit` queued tasks of an agent that are due: by priority, then age."""
+    async def batch(self, tenant: str, batch_id: str) -> dict[str, int]:
+        """How many tasks of a batch are in each state."""
 
-    def due(self, now: float) -> list[tuple[str, float]]:
-        """Each agent with queued tasks, and the moment after `now` at which its next becomes due (0: none does)."""
+    # what a ledger goes by
 
-    def counts(self) -> list[tuple[str, str, int]]:
+    async def running(self) -> list[Task]: ...
+
+    async def queues(self) -> list[Queue]:
+        """Those with queued tasks, due or not."""
+
+    async def ready(self, queue: Queue, now: float, limit: int) -> list[Task]:
+        """The first `limit` tasks of a queue that are due: by priority, then rank, then age."""
+
+    async def due(self, queue: Queue, now: float) -> float | None:
+        """The moment after `now` at which the queue's next task becomes due, None if none does."""
+
+    async def ahead(self, task: Task, now: float, limit: int) -> int:
+        """How many tasks of its queue, at most `limit`, are due and come before this one."""
+
+    async def wakes(self, now: float, limit: int) -> list[Task]:
+        """Waiting tasks whose moment has come, the longest due first."""
+
+    async def overdue(self, now: float, limit: int) -> list[Task]:
+        """Queued and waiting tasks whose deadline has passed."""
+
+    async def alarms(self) -> tuple[float | None, float | None]:
+        """The next moments for `wakes` and for `overdue`, None where nothing waits for one."""
+
+    async def counts(self) -> list[tuple[str, str, int]]:
         """How many tasks there are by (agent, state)."""
 
-    def progress(self, tenant: str, id: str, fence: int) -> Progress: ...
+    async def oldest(self) -> dict[str, float]:
+        """When the oldest queued task of each agent was created."""
 
-    def steps(self, tenant: str, id: str) -> list[Step]:
+    async def rules(self) -> list[Rule]: ...
+
+    async def progress(self, tenant: str, id: str, fence: int) -> Progress: ...
+
+    # what is kept of a task
+
+    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
+        """What earlier claims left of each of these tasks."""
+
+    async def steps(self, tenant: str, id: str) -> list[Step]:
         """The recorded steps in the order they were recorded."""
 
-    def events(self, tenant: str, id: str, after: int, limit: int) -> list[Event]:
-        """Events numbered above `after`, in order; those that other rows imply (`step.completed`, the first
-        `attempt.started`, the ending) are among them."""
+    async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
+        """The task, and its events numbered above `after`, in order, both of one moment; those that other rows imply
+        (`step.completed`, the first `attempt.started`, the ending) are among them."""
 
-    def emitted(self, tenant: str, id: str) -> int:
-        """How many events the task's runs emitted outside of steps."""
+    async def key(self, tenant: str, route: str, key: str) -> KeyRow | None: ...
 
-    def key(self, tenant: str, route: str, key: str) -> KeyRow | None: ...
+    # families
 
-    def close(self) -> None: ...
+    async def children(self, tenant: str, parent_id: str, limit: int) -> list[Task]:
+        """Children that have not ended and whose cancel was not asked for."""
+
+    async def untold(self, limit: int) -> list[Task]:
+        """Children that have ended while their parent's journal does not say so."""
+
+    async def orphans(self, limit: int) -> list[Task]:
+        """Parents that have ended or are to be canceled, with children that `children` would list."""
+
+    # schedules
+
+    async def schedules(self, tenant: str | None) -> list[Schedule]:
+        """All of a tenant (None: of everybody), by name."""
+
+    async def of_schedule(self, tenant: str, name: str) -> list[Task]:
+        """The tasks of a schedule that have not ended, oldest first."""
+
+    # retention
+
+    async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
+        """Look at `limit` tasks: over are those that ended before that moment and whose parent, if they have one, is
+        gone or over too."""
+
+    async def referenced(self, tenant: str, sha256s: Sequence[str]) -> set[str]:
+        """Those of these artifacts that some task names."""
 
 
 def check_resume(owner: Owner | None, store_id: str, generation: int) -> Owner:

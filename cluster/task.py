@@ -6,8 +6,15 @@ a dataclass. Moments are seconds since the epoch; values are JSON text.
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+DEFAULT_KEY = "default"  # the limit key of a task that names none: its tenant's own
+AGENT_KEY = "agent:"  # before an agent's name: the limit key of all its tasks, whoever's they are
+DEPTH = 16  # how deep tasks may call tasks
+SIGNALS = 10_000  # that one task may be sent
+RESUMED, NEW = 0, 1  # `rank`: what resumes after a wait goes before what is new
 
 
 class State(StrEnum):
@@ -15,6 +22,7 @@ class State(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -35,17 +43,29 @@ class Task(NamedTuple):
     tags: str  # a JSON list of texts
     batch_id: str | None
     max_attempts: int
-    timeout: float  # seconds, of one attempt
+    timeout: float  # running seconds of one attempt
     created_at: float
+    limit_key: str = DEFAULT_KEY
+    deadline: float | None = None  # the end of all: later it neither starts nor goes on
+    parent_id: str | None = None  # the task that called it
+    schedule: str | None = None  # the schedule that created it
+    extra: str | None = None  # a JSON object of what few tasks have: `retry`, and `origin` (see Origin)
     state: str = State.QUEUED.value  # plain text: SQLite and pickle take their slow ways for an enum
     attempts: int = 0
+    base: int = 0  # the attempts that were used up before the last retry by hand
     fence: int = 0  # the number of the newest claim
     worker: str | None = None  # who holds that claim
     isolated: int = 0  # 1: a worker died while this task was on it, so it runs alone
-    run_at: float = 0.0  # not before this moment
+    rank: int = NEW
+    run_at: float = 0.0  # queued: not before this moment; waiting: wake it then (0: no moment wakes it)
+    ran: float = 0.0  # running seconds that this attempt had before its last wait
     started_at: float | None = None
     ended_at: float | None = None
     cancel_requested_at: float | None = None
+    waiting_on: str | None = None  # while it waits: what for, as cluster.waits has it
+    children: int = 0  # how many tasks it has called
+    signals: int = 0  # how many signals it was sent
+    told: int = 0  # 1: the end of this child stands in its parent's journal
     output: str | None = None
     error: str | None = None
     events: int = 0  # how many have been numbered; exact while no worker holds the task
@@ -53,6 +73,45 @@ class Task(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def ref(self) -> Ref:
+        return self.tenant, self.id
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which call of its parent made this task; None if it has no parent."""
+        found = json.loads(self.extra).get("origin") if self.extra else None
+        return Origin(*found) if found else None
+
+    @property
+    def retry(self) -> dict[str, float] | None:
+        """The retry policy it was submitted with, None for its agent's own."""
+        found: dict[str, float] | None = json.loads(self.extra).get("retry") if self.extra else None
+        return found
+
+
+Ref = tuple[str, str]  # (tenant, task id)
+
+
+class Origin(NamedTuple):
+    """The step of a parent's run that called a child: `group` is what the parent waits for, one call or a whole map."""
+
+    name: str
+    key: str
+    digest: str
+    group: str
+    depth: int  # of the child; a task that nobody called has 0
+
+
+def extra_json(*, retry: dict[str, float] | None = None, origin: Origin | None = None) -> str | None:
+    """A task's `extra`."""
+    parts: dict[str, Any] = {}
+    if retry is not None:
+        parts["retry"] = retry
+    if origin is not None:
+        parts["origin"] = origin
+    return json.dumps(parts) if parts else None
 
 
 class Options(NamedTuple):
@@ -63,6 +122,9 @@ class Options(NamedTuple):
     timeout: float | None = None
     max_attempts: int | None = None
     tags: tuple[str, ...] = ()
+    limit_key: str = DEFAULT_KEY
+    deadline: float | None = None
+    retry: dict[str, float] | None = None
 
 
 class Submission(NamedTuple):
@@ -95,6 +157,7 @@ class Filter(NamedTuple):
     tag: str | None = None
     batch_id: str | None = None
     idempotency_key: str | None = None
+    parent_id: str | None = None
 
 
 class Step(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from .store import Ref
+from .task import Ref
 
 T = TypeVar("T")
 

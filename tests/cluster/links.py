@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.events import Emitted
 from agents.journal import StepRecord
-from cluster.claims import Answer, Beat, Claim, Ending, Held, Hello, Orders, Report, StepDone, Verdict
+from cluster.claims import Answer, Beat, Called, Claim, Ending, Entry, Held, Hello, Orders, Report, StepDone, Verdict
 from cluster.errors import Unavailable
 from cluster.task import Task
 
@@ -30,7 +30,7 @@ class Row:
     closed: Held | None = None  # the claim whose verdict ended it
     cancel: bool = False
     journal: list[StepRecord] = field(default_factory=list)
-    entries: list[StepDone | Emitted] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
 
     @property
@@ -45,7 +45,11 @@ class Row:
     @property
     def said(self) -> list[str]:
         """Steps and events in the order they were applied."""
-        return [str(entry.record.id) if isinstance(entry, StepDone) else entry.data for entry in self.entries]
+        return [
+            str(entry.record.id) if isinstance(entry, StepDone) else entry.data
+            for entry in self.entries
+            if not isinstance(entry, Called)
+        ]
 
 
 class MemoryLink:
@@ -186,7 +190,7 @@ class MemoryLink:
         row.applied = 0
         row.task = row.task._replace(worker=worker, fence=row.task.fence + 1, attempts=row.task.attempts + 1)
         outside = sum(1 for entry in row.entries if isinstance(entry, Emitted) and not entry.step)
-        return Claim(row.task, tuple(row.journal), outside)
+        return Claim(row.task, journal=tuple(row.journal), emitted=outside)
 
     def _apply(self, worker: str, report: Report) -> bool:
         row = self.rows[report.task_id]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
 from cluster.errors import Fenced, StoreProblem
-from cluster.store import EventRow, KeyRow, StepRow, Store, StoreFailed, Writes
-from cluster.task import Filter, State, Task
+from cluster.store import EventRow, KeyRow, Queue, StepRow, Store, StoreFailed, Writes
+from cluster.task import DEFAULT_KEY, Filter, State, Task
 
 from .making import AGENT, task
 
+QUEUE = Queue(AGENT, "", DEFAULT_KEY)
+
 
 def new(*tasks: Task) -> Writes:
-    return Writes(new={(t.tenant, t.id): t for t in tasks})
+    counts = Counter((t.agent, str(t.state)) for t in tasks)
+    return Writes(new={t.ref: t for t in tasks}, counts=counts)
 
 
 def moved(*tasks: Task) -> Writes:
-    return Writes(moved={(t.tenant, t.id): t for t in tasks})
+    return Writes(moved={t.ref: t for t in tasks})
 
 
 def step_row(of: Task, name: str, seq: int, *, fence: int = 1, report: int = 1) -> StepRow:
@@ -43,27 +47,27 @@ class StoreContract:
         raise NotImplementedError
 
     @pytest.fixture
-    def store(self) -> Iterator[Store]:
+    async def store(self) -> AsyncIterator[Store]:
         store, store_id, generation = self.taken()
-        store.open(store_id, generation)
+        await store.open(store_id, generation)
         yield store
-        store.close()
+        await store.close()
 
     async def test_what_was_committed_is_there_after_a_restart(self, store: Store) -> None:
         one = task(tags='["a"]', batch_id="b1", priority=3)
 
         await store.commit(new(one))
 
-        assert self.again(store).task("", one.id) == one
+        assert await self.again(store).task("", one.id) == one
 
     async def test_another_tenant_sees_nothing(self, store: Store) -> None:
         one = task()
 
         await store.commit(new(one))
 
-        assert store.task("other", one.id) is None
-        assert store.tasks("other", Filter(), None, 10) == []
-        assert store.events("other", one.id, -1, 10) == []
+        assert await store.task("other", one.id) is None
+        assert await store.tasks("other", Filter(), None, 10) == []
+        assert await store.events("other", one.id, -1, 10) == (None, [])
 
     async def test_a_move_changes_what_moves_and_nothing_else(self, store: Store) -> None:
         one = task()
@@ -72,7 +76,7 @@ class StoreContract:
         ended = one._replace(state=State.COMPLETED, output="1", ended_at=9.0, events=2, started_at=8.0, attempts=1)
         await store.commit(moved(ended))
 
-        assert store.task("", one.id) == ended
+        assert await store.task("", one.id) == ended
 
     async def test_a_transaction_with_one_bad_row_stores_nothing_of_itself(self, store: Store) -> None:
         one, two = task(), task()
@@ -81,9 +85,9 @@ class StoreContract:
         with pytest.raises(StoreFailed):
             await store.commit(new(two, one))
 
-        assert store.task("", two.id) is None
+        assert await store.task("", two.id) is None
         await store.commit(new(two))
-        assert store.task("", two.id) == two
+        assert await store.task("", two.id) == two
 
     async def test_a_step_is_recorded_once(self, store: Store) -> None:
         one = task()
@@ -93,7 +97,7 @@ class StoreContract:
         with pytest.raises(StoreFailed):
             await store.commit(Writes(steps=[step_row(one, "think", 2)]))
 
-        assert [step.seq for step in store.steps("", one.id)] == [1]
+        assert [step.seq for step in await store.steps("", one.id)] == [1]
 
     async def test_a_fenced_owner_writes_nothing(self, store: Store) -> None:
         self.retake(store)
@@ -101,15 +105,15 @@ class StoreContract:
         with pytest.raises(Fenced):
             await store.commit(new(task()))
 
-        assert store.tasks("", Filter(), None, 10) == []
+        assert await store.tasks("", Filter(), None, 10) == []
 
     async def test_a_restart_resumes_its_own_generation_only(self, store: Store) -> None:
         store_id, generation = self.retake(store)
 
         with pytest.raises(Fenced):
-            self.again(store).open(store_id, generation - 1)
+            await self.again(store).open(store_id, generation - 1)
         with pytest.raises(StoreProblem):
-            self.again(store).open("another", generation)
+            await self.again(store).open("another", generation)
 
     async def test_the_tick_counts_commits(self, store: Store) -> None:
         await store.commit(new(task()))
@@ -117,47 +121,54 @@ class StoreContract:
 
         store_id, generation = self.retake(store)
 
-        assert self.again(store).open(store_id, generation).tick == 0
+        assert (await self.again(store).open(store_id, generation)).tick == 0
 
     async def test_ready_is_by_priority_then_age_and_leaves_out_what_is_not_due(self, store: Store) -> None:
         old, young, urgent, later = task(), task(), task(priority=5), task(run_at=50.0)
         await store.commit(new(young, old, urgent, later, task(agent="other"), task(state=State.COMPLETED)))
 
-        assert [found.id for found in store.ready(AGENT, 10.0, 10)] == [urgent.id, old.id, young.id]
-        assert [found.id for found in store.ready(AGENT, 10.0, 1)] == [urgent.id]
-        assert len(store.ready(AGENT, 50.0, 10)) == 4
+        assert [found.id for found in await store.ready(QUEUE, 10.0, 10)] == [urgent.id, old.id, young.id]
+        assert [found.id for found in await store.ready(QUEUE, 10.0, 1)] == [urgent.id]
+        assert len(await store.ready(QUEUE, 50.0, 10)) == 4
 
-    async def test_due_names_each_agent_with_queued_tasks_and_its_next_moment(self, store: Store) -> None:
+    async def test_queues_are_told_with_the_next_moment_of_each(self, store: Store) -> None:
         await store.commit(
-            new(task(), task(run_at=70.0), task(run_at=60.0), task(agent="b"), task(agent="c", state="x"))
+            new(
+                *(task(), task(run_at=70.0), task(run_at=60.0)),
+                *(task(limit_key="k"), task(tenant="t"), task(agent="b"), task(agent="c", state=State.FAILED)),
+            )
         )
 
-        assert sorted(store.due(10.0)) == [("b", 0), (AGENT, 60.0)]
+        named = Queue(AGENT, "", "k")
+        assert set(await store.queues()) == {QUEUE, named, QUEUE._replace(tenant="t"), QUEUE._replace(agent="b")}
+        assert await store.due(QUEUE, 10.0) == 60.0
+        assert await store.due(QUEUE, 60.0) == 70.0
+        assert await store.due(named, 10.0) is None
 
     async def test_lists_are_newest_first_filtered_and_paged(self, store: Store) -> None:
         tasks = [task(tags='["odd"]' if n % 2 else "[]", batch_id="b" if n < 2 else None) for n in range(5)]
         await store.commit(new(*tasks))
         ids = [one.id for one in reversed(tasks)]
 
-        assert [one.id for one in store.tasks("", Filter(), None, 3)] == ids[:3]
-        assert [one.id for one in store.tasks("", Filter(), ids[2], 3)] == ids[3:]
-        assert [one.id for one in store.tasks("", Filter(tag="odd"), None, 9)] == [ids[1], ids[3]]
-        assert [one.id for one in store.tasks("", Filter(batch_id="b"), None, 9)] == ids[3:]
-        assert store.tasks("", Filter(agent="nobody"), None, 9) == []
-        assert len(store.tasks("", Filter(agent=AGENT, state="queued"), None, 9)) == 5
+        assert [one.id for one in await store.tasks("", Filter(), None, 3)] == ids[:3]
+        assert [one.id for one in await store.tasks("", Filter(), ids[2], 3)] == ids[3:]
+        assert [one.id for one in await store.tasks("", Filter(tag="odd"), None, 9)] == [ids[1], ids[3]]
+        assert [one.id for one in await store.tasks("", Filter(batch_id="b"), None, 9)] == ids[3:]
+        assert await store.tasks("", Filter(agent="nobody"), None, 9) == []
+        assert len(await store.tasks("", Filter(agent=AGENT, state="queued"), None, 9)) == 5
 
     async def test_an_idempotency_key_finds_its_tasks(self, store: Store) -> None:
         one = task()
-        row = KeyRow("", "/v1/tasks", "k", "digest", None, f'["{one.id}"]')
+        row = KeyRow("", "/v1/tasks", "k", "digest", None, f'["{one.id}"]', one.id)
         writes = new(one, task())
-        writes.keys.append(row)
+        writes.keys[row[:3]] = row
 
         await store.commit(writes)
 
-        assert store.key("", "/v1/tasks", "k") == row
-        assert store.key("other", "/v1/tasks", "k") is None
-        assert store.key("", "/elsewhere", "k") is None
-        assert [found.id for found in store.tasks("", Filter(idempotency_key="k"), None, 9)] == [one.id]
+        assert await store.key("", "/v1/tasks", "k") == row
+        assert await store.key("other", "/v1/tasks", "k") is None
+        assert await store.key("", "/elsewhere", "k") is None
+        assert [found.id for found in await store.tasks("", Filter(idempotency_key="k"), None, 9)] == [one.id]
 
     async def test_events_are_whole_whoever_implies_them(self, store: Store) -> None:
         one = task(started_at=2.0, ended_at=9.0, state=State.COMPLETED, output="7", attempts=1, events=4)
@@ -166,13 +177,14 @@ class StoreContract:
         writes.events.append(event_row(one, 1))
         await store.commit(writes)
 
-        events = store.events("", one.id, -1, 10)
+        found, events = await store.events("", one.id, -1, 10)
 
+        assert found == one
         assert [event.seq for event in events] == [0, 1, 2, 3]
         assert [event.type for event in events] == ["attempt.started", "progress", "step.completed", "output"]
         assert events[3].data == '{"output":7}'
-        assert [event.seq for event in store.events("", one.id, 1, 10)] == [2, 3]
-        assert [event.seq for event in store.events("", one.id, -1, 2)] == [0, 1]
+        assert [event.seq for event in (await store.events("", one.id, 1, 10))[1]] == [2, 3]
+        assert [event.seq for event in (await store.events("", one.id, -1, 2))[1]] == [0, 1]
 
     async def test_a_later_attempt_names_the_events_that_no_longer_count(self, store: Store) -> None:
         one = task(started_at=2.0, state=State.RUNNING, attempts=2)
@@ -186,7 +198,8 @@ class StoreContract:
         ]
         await store.commit(writes)
 
-        assert store.events("", one.id, 4, 10)[0].data == '{"discard": [4]}'
+        _, events = await store.events("", one.id, 4, 10)
+        assert events[0].data == '{"discard": [4]}'
 
     async def test_progress_tells_a_restarted_ledger_where_it_was(self, store: Store) -> None:
         one = task(state=State.RUNNING, worker="w", fence=2)
@@ -195,14 +208,14 @@ class StoreContract:
         writes.steps.append(step_row(one, "write", 2, fence=2, report=4))
         await store.commit(writes)
 
-        assert store.progress("", one.id, 2) == (3, 4)
-        assert store.progress("", "nothing", 1) == (1, 0)
-        assert store.running() == [one]
+        assert await store.progress("", one.id, 2) == (3, 4)
+        assert await store.progress("", "nothing", 1) == (1, 0)
+        assert await store.running() == [one]
 
     async def test_counts_are_by_agent_and_state(self, store: Store) -> None:
         await store.commit(new(task(), task(), task(agent="b", state=State.FAILED)))
 
-        assert sorted(store.counts()) == [("b", "failed", 1), (AGENT, "queued", 2)]
+        assert sorted(await store.counts()) == [("b", "failed", 1), (AGENT, "queued", 2)]
 
     async def test_only_emits_outside_of_steps_count_as_emitted(self, store: Store) -> None:
         one = task()
@@ -210,4 +223,4 @@ class StoreContract:
         writes.events += [event_row(one, 1), event_row(one, 2, step="a#0"), event_row(one, 3, "attempt.started")]
         await store.commit(writes)
 
-        assert store.emitted("", one.id) == 1
+        assert (await store.pasts([one.ref]))[one.ref].emitted == 1

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from cluster import steering
 from cluster.book import Book
 from cluster.claims import LEASE, Claim, Ending, Hello, Orders, Verdict
 from cluster.errors import Conflict, Unavailable
@@ -44,10 +45,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def store() -> ShakyStore:
+async def store() -> ShakyStore:
     store = ShakyStore()
     owner = store.take()
-    store.open(owner.store_id, owner.generation)
+    await store.open(owner.store_id, owner.generation)
     return store
 
 
@@ -210,7 +211,7 @@ async def test_a_worker_never_holds_more_than_its_slots(ledger: Ledger) -> None:
     assert not empty.done()
     await worker.report(report(first[0], 1, verdict=COMPLETED))
     await settled()
-    assert len(ledger._book.running) == 3
+    assert len(ledger.book.running) == 3
     empty.cancel()
 
 
@@ -332,7 +333,7 @@ async def test_a_new_generation_frees_what_the_last_ones_workers_held(store: Sha
         await first.submit(submission())
         await Caller(first, hello()).claim()
     owner = store.take()
-    store.open(owner.store_id, owner.generation)
+    await store.open(owner.store_id, owner.generation)
 
     async with running(store, clock, fresh=True) as second:
         claim = await Caller(second, hello("new")).claim()
@@ -566,11 +567,11 @@ async def test_a_queue_longer_than_the_window_is_served_whole_and_in_order(
 
 
 async def test_a_fault_inside_a_move_does_not_end_the_ledger(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Book, submission: Submission) -> None:
+    def broken(book: Book, submission: Submission, known: object) -> None:
         raise KeyError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Book, "submit", broken)
+        patch.setattr(steering, "submit", broken)
         with pytest.raises(Unavailable, match="a bug"):
             await ledger.submit(submission())
 

@@ -68,13 +68,13 @@ def take(path: Path, *, create: bool) -> tuple[str, int]:
     return owner.store_id, owner.generation
 
 
-def test_a_missing_store_is_an_error_and_never_a_fresh_one(tmp_path: Path) -> None:
+async def test_a_missing_store_is_an_error_and_never_a_fresh_one(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
 
     with pytest.raises(StoreProblem, match="gone"):
         take(path, create=False)
     with pytest.raises(StoreProblem, match="gone"):
-        SqliteStore(path).open("any", 1)
+        await SqliteStore(path).open("any", 1)
     assert not path.exists()
 
 
@@ -86,14 +86,14 @@ def test_every_take_is_a_new_generation_of_the_same_store(tmp_path: Path) -> Non
     assert second == (first[0], first[1] + 1)
 
 
-def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+async def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     store_id, generation = take(tmp_path / "ledger.db", create=True)
     store = SqliteStore(tmp_path / "ledger.db")
-    store.open(store_id, generation)
+    await store.open(store_id, generation)
 
     with pytest.raises(StoreProblem, match="another ledger"):
         SqliteStore(tmp_path / "ledger.db").take(create=False, wait=0.1)
-    store.close()
+    await store.close()
 
 
 def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ from tests.cluster.making import submission, task
 
 async def main():
     store = SqliteStore(Path(sys.argv[1])); owner = store.take(create=True)
-    store = SqliteStore(Path(sys.argv[1])); store.open(owner.store_id, owner.generation)
+    store = SqliteStore(Path(sys.argv[1])); await store.open(owner.store_id, owner.generation)
     ledger = Ledger(store)
     running = asyncio.create_task(ledger.run())
     for _ in range(50):
@@ -142,9 +142,9 @@ def test_every_acknowledged_tick_was_synced_to_disk(tmp_path: Path) -> None:
 async def test_a_value_the_database_cannot_hold_fails_its_own_commit(tmp_path: Path) -> None:
     store_id, generation = take(tmp_path / "ledger.db", create=True)
     store = SqliteStore(tmp_path / "ledger.db")
-    store.open(store_id, generation)
+    await store.open(store_id, generation)
 
     with pytest.raises(Exception, match="surrogates"):
         await store.commit(new(task(input="\ud800")))
     await store.commit(new(task()))
-    store.close()
+    await store.close()

@@ -41,10 +41,9 @@ class Sums(BaseModel):
 class Chaos:
     """One schedule: a ledger that is killed and restarted, two workers that are, and calls that fail either way."""
 
-    def __init__(self, seed: int, reopen: Callable[[Store | None], Store]) -> None:
+    def __init__(self, seed: int, reopen: Reopen) -> None:
         self.roll = random.Random(seed)
         self._reopen = reopen
-        self.store = reopen(None)
         self.ran_again: list[str] = []
         self.quiet = False
         self._ledger: Ledger | None = None
@@ -54,6 +53,7 @@ class Chaos:
         self.loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> Chaos:
+        self.store = await self._reopen(None)
         self.start_ledger()
         for _ in range(2):
             self.start_worker()
@@ -63,7 +63,7 @@ class Chaos:
         for worker in list(self._workers):
             await self.kill_worker(worker, told=False)
         await self.kill_ledger()
-        self.store.close()
+        await self.store.close()
 
     # what the schedule does
 
@@ -116,7 +116,7 @@ class Chaos:
         if self._ticks is not None:
             self._ticks.cancel()
             await asyncio.wait([self._ticks])
-            self.store = self._reopen(self.store)
+            self.store = await self._reopen(self.store)
 
     def start_worker(self) -> None:
         id = new_id()
@@ -205,7 +205,7 @@ class Summing(Agent[Sums, int]):
         return total
 
     async def _add(self, id: str, number: int) -> int:
-        recorded = {step.key for step in self._chaos.store.steps("", id)}
+        recorded = {step.key for step in await self._chaos.store.steps("", id)}
         if f"#{number}" in recorded:
             self._chaos.ran_again.append(f"{id} add#{number}")
         await asyncio.sleep(self._chaos.roll.random() * 0.003)
@@ -229,15 +229,15 @@ class ShakyMemory(MemoryStore):
         await asyncio.sleep(0)
 
 
-Reopen = Callable[[Store | None], Store]
+Reopen = Callable[[Store | None], Awaitable[Store]]
 
 
 def memory(seed: int, folder: Path) -> Reopen:
-    def reopen(store: Store | None) -> Store:
+    async def reopen(store: Store | None) -> Store:
         if store is None:
             store = ShakyMemory(random.Random(seed))
             owner = store.take()
-            store.open(owner.store_id, owner.generation)
+            await store.open(owner.store_id, owner.generation)
         return store
 
     return reopen
@@ -247,11 +247,11 @@ def sqlite(seed: int, folder: Path) -> Reopen:
     path = folder / f"{seed}.db"
     owner = SqliteStore(path).take(create=True)
 
-    def reopen(store: Store | None) -> Store:
+    async def reopen(store: Store | None) -> Store:
         if store is not None:
-            store.close()
+            await store.close()
         opened = SqliteStore(path)
-        opened.open(owner.store_id, owner.generation)
+        await opened.open(owner.store_id, owner.generation)
         return opened
 
     return reopen
@@ -266,22 +266,22 @@ async def test_whatever_crashes_each_task_ends_once_and_no_recorded_step_runs_ag
         async with Chaos(seed, stores(seed, tmp_path)) as chaos:
             try:
                 tasks = await chaos.run()
-                check(chaos, tasks)
+                await check(chaos, tasks)
             except BaseException as error:
                 raise AssertionError(f"seed {seed} of {stores.__name__}: {error!r}") from error
 
 
-def check(chaos: Chaos, tasks: list[Task]) -> None:
+async def check(chaos: Chaos, tasks: list[Task]) -> None:
     assert chaos.ran_again == []
     for ended in tasks:
         steps = int(ended.input.split(":")[1].rstrip("}"))
         assert (ended.state, ended.output) == ("completed", str(sum(range(steps)))), ended
-        events = chaos.store.events("", ended.id, -1, 10_000)
+        _, events = await chaos.store.events("", ended.id, -1, 10_000)
         assert [event.seq for event in events] == list(range(len(events)))
         assert events[-1].type == "output"
         assert sum(event.type == "output" for event in events) == 1
         assert sum(event.type == "step.completed" for event in events) == steps
         said = [event.data for event in events if event.type == "progress"]
         assert said == sorted(set(said)), "an emit outside of steps is told once"
-    assert chaos.store.running() == []
-    assert len(chaos.store.tasks("", Filter(), None, 1000)) == TASKS
+    assert await chaos.store.running() == []
+    assert len(await chaos.store.tasks("", Filter(), None, 1000)) == TASKS

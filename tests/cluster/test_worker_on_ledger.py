@@ -56,10 +56,10 @@ async def ticking(store: MemoryStore) -> AsyncIterator[Ledger]:
     await asyncio.wait([loop])
 
 
-def opened() -> MemoryStore:
+async def opened() -> MemoryStore:
     store = MemoryStore()
     owner = store.take()
-    store.open(owner.store_id, owner.generation)
+    await store.open(owner.store_id, owner.generation)
     return store
 
 
@@ -92,7 +92,7 @@ async def three_steps(ctx: Context, given: Given) -> int:
 
 async def test_tasks_end_once_with_each_step_recorded_once_though_calls_are_lost() -> None:
     dice = random.Random(7)
-    store = opened()
+    store = await opened()
     async with ticking(store) as ledger:
         workers = [worker(f"w{n}", Direct(ledger, dice.random), three_steps) for n in range(2)]
         runs = [asyncio.create_task(each.run()) for each in workers]
@@ -106,8 +106,9 @@ async def test_tasks_end_once_with_each_step_recorded_once_though_calls_are_lost
     assert [task.output for task in tasks] == [str(n + 3) for n in range(60)]
     assert all(task.attempts == 1 for task in tasks)
     for each_task in tasks:
-        assert [step.name + step.key for step in store.steps("", each_task.id)] == ["add#0", "add#1", "add#2"]
-        kinds = [event.type for event in store.events("", each_task.id, -1, 100) if event.type != "attempt.started"]
+        assert [step.name + step.key for step in await store.steps("", each_task.id)] == ["add#0", "add#1", "add#2"]
+        _, events = await store.events("", each_task.id, -1, 100)
+        kinds = [event.type for event in events if event.type != "attempt.started"]
         assert kinds == ["progress", "step.completed"] * 3 + ["output"]
 
 
@@ -121,13 +122,13 @@ async def test_a_new_ledger_over_the_same_store_goes_on_with_the_worker_and_its_
         await go.wait()
         return await ctx.step("add", add, value, 1)
 
-    store = opened()
+    store = await opened()
     async with ticking(store) as ledger:
         link = Direct(ledger)
         one = worker("w1", link, script)
         run = asyncio.create_task(one.run())
         accepted = await ledger.submit(several(3))
-        while sum(len(store.steps("", id)) for id in accepted.task_ids) < 3:
+        while sum([len(await store.steps("", id)) for id in accepted.task_ids]) < 3:
             await asyncio.sleep(0.001)
     async with ticking(store) as ledger:
         link.ledger = ledger
@@ -156,11 +157,11 @@ async def test_what_a_lost_worker_recorded_is_not_run_again() -> None:
     async def goes_on(ctx: Context, given: Given) -> int:
         return await ctx.step("add", add, await ctx.step("first", first, given.n), 1)
 
-    store = opened()
+    store = await opened()
     async with ticking(store) as ledger:
         lost = asyncio.create_task(worker("w1", Direct(ledger), hangs).run())
         accepted = await ledger.submit(several(3))
-        while sum(len(store.steps("", id)) for id in accepted.task_ids) < 3:
+        while sum([len(await store.steps("", id)) for id in accepted.task_ids]) < 3:
             await asyncio.sleep(0.001)
         lost.cancel()
         await asyncio.wait([lost])
@@ -181,7 +182,7 @@ async def test_a_cancel_reaches_the_run_at_once() -> None:
         await asyncio.sleep(3600)
         return 0
 
-    store = opened()
+    store = await opened()
     async with ticking(store) as ledger:
         one = worker("w1", Direct(ledger), script)
         run = asyncio.create_task(one.run())
@@ -201,7 +202,7 @@ async def test_a_worker_that_stops_hands_its_tasks_to_the_next_uncounted() -> No
         await asyncio.sleep(3600)
         return 0
 
-    store = opened()
+    store = await opened()
     async with ticking(store) as ledger:
         first, second = worker("w1", Direct(ledger), script), worker("w2", Direct(ledger), three_steps)
         run = asyncio.create_task(first.run())

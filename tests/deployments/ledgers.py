@@ -20,7 +20,7 @@ async def running_ledger() -> AsyncIterator[Ledger]:
     """The real ledger, in this process, over a store in memory."""
     store = MemoryStore()
     owner = store.take()
-    store.open(owner.store_id, owner.generation)
+    await store.open(owner.store_id, owner.generation)
     ledger = Ledger(store)
     running = asyncio.create_task(ledger.run())
     yield ledger

@@ -1,0 +1,152 @@
+"""What the ledger does by itself: wake what is due, end what is overdue, tell parents and cancel children.
+
+Each is a loop over what the store says, so that nothing is forgotten by whoever died in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from .book import Book, Clock
+from .errors import Unavailable
+from .families import cancel_children, tell_parents
+from .steering import end_overdue, wake_due
+from .store import Store, Writes
+from .task import Ref, State, Task
+from .ticks import Ticks
+
+log = logging.getLogger("rubato.ledger")
+
+SOME = 500  # tasks that one move takes up
+PATROL = 30.0  # seconds between two looks for what was forgotten
+PAUSE = 1.0  # seconds after a failure
+GRAIN = 0.05  # seconds
+
+
+class Chores:
+    """Loops beside the ticks; `noted` hears of each commit."""
+
+    def __init__(self, ticks: Ticks, store: Store, clock: Clock) -> None:
+        self._ticks = ticks
+        self._store = store
+        self._clock = clock
+        self._due = asyncio.Event()  # there may be an earlier moment than the one waited for
+        self._family = asyncio.Event()
+        self._untold: dict[Ref, Task] = {}
+        self._parents: dict[Ref, None] = {}  # whose children are to be canceled
+        self._next = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._forever(self._keep_time))
+            group.create_task(self._forever(self._keep_family))
+            group.create_task(self._forever(self._patrol))
+
+    def noted(self, writes: Writes) -> None:
+        """What was committed may be to be told, or wait for a moment."""
+        for task in writes.ended:
+            if task.parent_id is not None and not task.told:
+                self._untold[task.ref] = task
+        for task in writes.pending():
+            if task.children and (task.ended or task.cancel_requested_at is not None):
+                self._parents[task.ref] = None
+            moment = _moment(task)
+            if moment is not None and moment < self._next:
+                self._next = moment
+                self._due.set()
+        if self._untold or self._parents:
+            self._family.set()
+
+    async def _forever(self, chore: Any) -> None:
+        while True:
+            try:
+                await chore()
+            except Unavailable as error:
+                log.warning("the ledger's own work waits: %s", error)
+                await asyncio.sleep(PAUSE)
+            except Exception:
+                log.exception("the ledger's own work failed, and is tried again")
+                await asyncio.sleep(PAUSE)
+
+    async def _keep_time(self) -> None:
+        """Wake and end what is due, then sleep until the next moment."""
+        woken = await self._ticks.move(_wake, lambda store, _: store.wakes(self._clock.now(), SOME))
+        ended = await self._ticks.move(_overdue, lambda store, _: store.overdue(self._clock.now(), SOME))
+        if max(woken, ended) == SOME:
+            return
+        self._due.clear()
+        self._next = float("inf")
+        moments = [at for at in await self._store.alarms() if at is not None]
+        self._next = min([*moments, self._next])
+        seconds = min(PATROL, max(GRAIN, self._next - self._clock.now()))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._due.wait()
+        except TimeoutError:
+            return
+
+    async def _keep_family(self) -> None:
+        await self._family.wait()
+        self._family.clear()
+        untold, self._untold = self._untold, {}
+        parents, self._parents = self._parents, {}
+        try:
+            await self._tell(list(untold.values()))
+            for parent in parents:
+                await self._cancel_children(parent)
+        except BaseException:
+            self._untold = untold | self._untold
+            self._parents = parents | self._parents
+            self._family.set()
+            raise
+
+    async def _patrol(self) -> None:
+        """Find what an earlier ledger did not come to."""
+        await self._tell(await self._store.untold(SOME))
+        for parent in await self._store.orphans(SOME):
+            await self._cancel_children(parent.ref)
+        await asyncio.sleep(PATROL)
+
+    async def _tell(self, children: list[Task]) -> None:
+        for start in range(0, len(children), SOME):
+            some = children[start : start + SOME]
+            refs = list({ref for child in some for ref in (child.ref, (child.tenant, child.parent_id or ""))})
+
+            def tell(book: Book, known: dict[Ref, Task], some: list[Task] = some) -> None:
+                tell_parents(book, some, known)
+
+            await self._ticks.move(tell, lambda store, _, refs=refs: store.many(refs))  # type: ignore[misc]
+
+    async def _cancel_children(self, parent: Ref) -> None:
+        while await self._ticks.move(_cancel, lambda store, _: store.children(*parent, SOME)) == SOME:
+            continue
+
+
+def _moment(task: Task) -> float | None:
+    """When the clock would do something to this task."""
+    moments = []
+    if task.state == State.WAITING and task.run_at:
+        moments.append(task.run_at)
+    if task.deadline is not None and task.state in (State.QUEUED, State.WAITING):
+        moments.append(task.deadline)
+    return min(moments, default=None)
+
+
+def _wake(book: Book, tasks: list[Task]) -> int:
+    wake_due(book, tasks)
+    return len(tasks)
+
+
+def _overdue(book: Book, tasks: list[Task]) -> int:
+    end_overdue(book, tasks)
+    return len(tasks)
+
+
+def _cancel(book: Book, children: Iterable[Task]) -> int:
+    found = list(children)
+    cancel_children(book, found)
+    return len(found)

@@ -1,0 +1,100 @@
+"""Tasks that tasks call: created with the report of their parent's run, and told to it when they have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agents.journal import StepId, StepRecord
+
+from . import waits
+from .book import Book, Holding, is_over
+from .claims import Called
+from .steering import cancel
+from .store import StepRow
+from .task import State, Task, extra_json
+
+Known = dict[tuple[str, str], Task]
+
+
+def call_child(book: Book, holding: Holding, called: Called, known: Known) -> None:
+    """Create the child, unless it exists or its parent is to be canceled."""
+    parent = holding.task
+    ref = (parent.tenant, called.id)
+    if is_over(parent) or book.look(ref, known.get(ref)) is not None:
+        return
+    deadlines = [at for at in (parent.deadline, called.deadline) if at is not None]
+    child = Task(
+        tenant=parent.tenant,
+        id=called.id,
+        agent=called.agent,
+        version=called.version,
+        input=called.input,
+        priority=parent.priority,
+        tags="[]",
+        batch_id=None,
+        max_attempts=called.max_attempts,
+        timeout=called.timeout,
+        created_at=book.clock.now(),
+        limit_key=parent.limit_key,
+        deadline=min(deadlines, default=None),
+        parent_id=parent.id,
+        extra=extra_json(origin=called.origin),
+    )
+    book.accept(child)
+    holding.task = parent._replace(children=parent.children + 1)
+    book.put(holding.task, parent.state)
+
+
+def tell_parents(book: Book, children: Iterable[Task], known: Known) -> None:
+    """Write the outcome of children that have ended into their parents' journals, once."""
+    for stored in children:
+        child = book.look(stored.ref, known.get(stored.ref))
+        if child is None or not child.ended or child.told:
+            continue
+        book.put(child._replace(told=1), child.state)
+        parent_ref = (child.tenant, child.parent_id or "")
+        parent = book.look(parent_ref, known.get(parent_ref))
+        if parent is not None and not parent.ended:
+            _tell(book, parent, child)
+
+
+def cancel_children(book: Book, children: Iterable[Task]) -> None:
+    """Cancel those that have not ended meanwhile."""
+    for stored in children:
+        child = book.look(stored.ref, stored)
+        if child is not None and not is_over(child):
+            cancel(book, child.ref, child)
+
+
+def outcome(child: Task) -> str:
+    """What a child has come to, as its parent's journal keeps it."""
+    if child.state == State.COMPLETED:
+        return f'{{"output":{child.output}}}'
+    error = child.error or f'{{"type":"{child.state}","title":"Canceled","detail":"The task was canceled."}}'
+    return f'{{"error":{error}}}'
+
+
+def _tell(book: Book, parent: Task, child: Task) -> None:
+    origin = child.origin
+    assert origin is not None, "a task with a parent was called by a step of it"
+    record = StepRecord(StepId(origin.name, origin.key), origin.digest, outcome(child))
+    holding = book.running.get(parent.ref)
+    seq = parent.events if holding is None else holding.events
+    book.writes.steps.append(
+        StepRow(
+            *(parent.tenant, parent.id, origin.name, origin.key, origin.digest, record.value),
+            *(seq, parent.attempts, book.clock.now(), parent.fence, 0),
+        )
+    )
+    if holding is not None:
+        holding.events += 1
+        holding.news.append(record)
+        book.news[holding.worker].append((holding.held, record))
+    elif parent.state == State.WAITING and parent.waiting_on is not None:
+        left, woken = waits.after_child(waits.read(parent.waiting_on), origin.group)
+        if woken:
+            book.wake(parent, events=seq + 1)
+        else:
+            book.put(parent._replace(events=seq + 1, waiting_on=waits.write(left)), parent.state)
+    else:
+        book.revise(parent, events=seq + 1)

@@ -1,0 +1,95 @@
+"""Workers that wait for something to do, and what each was told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import NamedTuple
+
+from .book import Book
+from .claims import Claim, Held, Hello, News, Orders
+from .reporting import cancels
+from .waiters import within
+
+PULL_SECONDS = 10.0  # how long a pull is parked at most
+
+Listener = tuple[Hello, int]  # a worker, and the call that its new claims would answer
+
+
+class _Parked(NamedTuple):
+    """A worker's pull that waits for something to do."""
+
+    listener: Listener
+    answer: asyncio.Future[Orders]
+
+
+class Parking:
+    """The pulls without an answer, one a worker."""
+
+    def __init__(self) -> None:
+        self._parked: dict[str, _Parked] = {}
+        self._told: set[Held] = set()  # cancels that were sent to the worker; a heartbeat repeats them
+        self._gone: set[str] = set()
+        self._seen: dict[str, float] = {}  # agent to when a worker last asked for its tasks
+
+    def listeners(self) -> dict[str, Listener]:
+        """Whose pulls are parked."""
+        return {id: parked.listener for id, parked in self._parked.items()}
+
+    def is_gone(self, worker: str) -> bool:
+        return worker in self._gone
+
+    def bury(self, worker: str) -> None:
+        """A worker's process has ended: it is not let in again."""
+        self._gone.add(worker)
+        self._resolve(worker, Orders(stop=True))
+
+    async def park(self, worker: Hello, call: int, now: float) -> Orders:
+        """Waits until the pull is answered, or for long enough; a newer pull answers an older one, empty."""
+        self._seen.update(dict.fromkeys(worker.slots, now))
+        self._resolve(worker.id, Orders())
+        parked = _Parked((worker, call), asyncio.get_running_loop().create_future())
+        self._parked[worker.id] = parked
+        orders = await within(parked.answer, PULL_SECONDS)
+        if self._parked.get(worker.id) is parked:
+            del self._parked[worker.id]
+        return orders or Orders()
+
+    def last_asked(self, agent: str) -> float | None:
+        """When a worker last asked for tasks of this agent."""
+        return self._seen.get(agent)
+
+    def orders(self, book: Book, worker: str, claims: tuple[Claim, ...] = ()) -> Orders:
+        """What the worker was not told yet; it is told now."""
+        return Orders(claims, self._untold(book, worker), _news(book, worker))
+
+    def answer(self, book: Book, worker: str, claims: tuple[Claim, ...] = ()) -> None:
+        """Answer the worker's pull, if it is parked."""
+        if worker in self._parked:
+            self._resolve(worker, self.orders(book, worker, claims))
+
+    def answer_all(self, orders: Orders) -> None:
+        for worker in list(self._parked):
+            self._resolve(worker, orders)
+
+    def _untold(self, book: Book, worker: str) -> tuple[Held, ...]:
+        if not book.canceling:
+            return ()
+        untold = tuple(claim for claim in cancels(book, worker) if claim not in self._told)
+        if untold:
+            self._told = {claim for claim in self._told if claim[:2] in book.running} | set(untold)
+        return untold
+
+    def _resolve(self, worker: str, orders: Orders) -> None:
+        parked = self._parked.pop(worker, None)
+        if parked is not None and not parked.answer.done():
+            parked.answer.set_result(orders)
+
+
+def _news(book: Book, worker: str) -> tuple[tuple[Held, tuple[News, ...]], ...]:
+    if worker not in book.news:
+        return ()
+    by_claim: defaultdict[Held, list[News]] = defaultdict(list)
+    for held, news in book.news.pop(worker):
+        by_claim[held].append(news)
+    return tuple((held, tuple(found)) for held, found in by_claim.items())

@@ -1,0 +1,145 @@
+"""What the stores ask their databases, in the SQL that both know; `?` stands for a value."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .history import EMITTED
+from .limits import Rule
+from .schedule import Schedule
+from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
+from .task import Filter, Task
+
+MOVING = Task._fields[Task._fields.index("state") :]
+FIXED = len(Task._fields) - len(MOVING)
+COLUMNS = ",".join(Task._fields)
+SELECT = f"select {COLUMNS} from task"
+
+ONE = f"{SELECT} where tenant=? and id=?"
+RUNNING = f"{SELECT} where state='running'"
+QUEUES = "select distinct agent, tenant, limit_key from task where state='queued'"
+READY = (
+    f"{SELECT} where state='queued' and agent=? and tenant=? and limit_key=? and run_at<=?"
+    " order by priority desc, rank, id limit ?"
+)
+DUE = "select min(run_at) from task where state='queued' and agent=? and tenant=? and limit_key=? and run_at>?"
+AHEAD = (
+    "select count(*) from (select 1 from task where state='queued' and agent=? and tenant=? and limit_key=?"
+    " and run_at<=? and (priority>? or priority=? and (rank<? or rank=? and id<?)) limit ?) found"
+)
+WAKES = f"{SELECT} where state='waiting' and run_at>0 and run_at<=? order by run_at limit ?"
+OVERDUE = (
+    f"{SELECT} where deadline is not null and state in ('queued','waiting') and deadline<=? order by deadline limit ?"
+)
+NEXT_WAKE = "select min(run_at) from task where state='waiting' and run_at>0"
+NEXT_OVERDUE = "select min(deadline) from task where deadline is not null and state in ('queued','waiting')"
+OLDEST = "select agent, min(created_at) from task where state='queued' group by agent"
+COUNTS = "select agent, state, number from tally where number<>0"
+RULES = f"select {','.join(Rule._fields)} from limit_rule"
+BATCH = "select state, count(*) from task where tenant=? and batch_id=? group by state"
+IN_BATCH = f"{SELECT} where tenant=? and batch_id=? and id>? order by id limit ?"
+
+STEPS = f"select {','.join(StepRow._fields)} from step where tenant=? and task=? order by seq"
+EVENTS = f"select {','.join(EventRow._fields)} from event where tenant=? and task=? order by seq"
+STARTED = "select distinct step from event where tenant=? and task=? and type='step.started'"
+EMITTED_COUNT = f"select count(*) from event where tenant=? and task=? and step='' and type in {EMITTED}"
+SIGNALS = f"select {','.join(SignalRow._fields)} from signal where tenant=? and task=? and taken=0 order by number"
+PROGRESS = (
+    "select seq, fence, report from step where tenant=? and task=?"
+    " union all select seq, fence, report from event where tenant=? and task=?"
+)
+KEY = f"select {','.join(KeyRow._fields)} from idempotency where tenant=? and route=? and key=?"
+
+CHILDREN = (
+    f"{SELECT} where tenant=? and parent_id=? and cancel_requested_at is null"
+    " and state in ('queued','running','waiting') limit ?"
+)
+UNTOLD = f"{SELECT} where parent_id is not null and told=0 and state in ('completed','failed','canceled') limit ?"
+ORPHANS = (
+    f"select {','.join(f'p.{name}' for name in Task._fields)} from task p where exists ("
+    "select 1 from task c where c.tenant=p.tenant and c.parent_id=p.id and c.cancel_requested_at is null"
+    " and c.state in ('queued','running','waiting')) and p.children>0"
+    " and (p.state in ('completed','failed','canceled') or p.cancel_requested_at is not null) limit ?"
+)
+
+_SCHEDULE = f"select {','.join(Schedule._fields)} from schedule"
+SCHEDULES = f"{_SCHEDULE} order by tenant, name"
+SCHEDULES_OF = f"{_SCHEDULE} where tenant=? order by name"
+OF_SCHEDULE = (
+    f"{SELECT} where schedule is not null and state in ('queued','running','waiting') and tenant=? and schedule=?"
+    " order by created_at"
+)
+# Those of a page of tasks, with what decides whether each is over.
+SWEEP = (
+    "select t.tenant, t.id, t.state, t.ended_at, t.parent_id is null or t.told=1 and not exists ("
+    "select 1 from task p where p.tenant=t.tenant and p.id=t.parent_id and p.ended_at is null)"
+    " from task t where (t.tenant, t.id) > (?, ?) order by t.tenant, t.id limit ?"
+)
+FORGET = (  # a task's rows, by (tenant, id)
+    "delete from step where tenant=? and task=?",
+    "delete from event where tenant=? and task=?",
+    "delete from signal where tenant=? and task=?",
+    "delete from reference where tenant=? and task=?",
+    "delete from idempotency where tenant=? and first=?",
+    "delete from task where tenant=? and id=?",
+)
+TAKE_SIGNAL = "update signal set taken=1 where tenant=? and task=? and number=?"
+TALLY = (
+    "insert into tally (agent, state, number) values (?,?,?)"
+    " on conflict (agent, state) do update set number=tally.number+excluded.number"
+)
+REFERENCE = "insert into reference (tenant, sha256, task) values (?,?,?) on conflict do nothing"
+UPSERT_RULE = (
+    f"insert into limit_rule ({','.join(Rule._fields)}) values ({','.join('?' * len(Rule._fields))})"
+    f" on conflict (tenant, key) do update set {','.join(f'{name}=excluded.{name}' for name in Rule._fields[2:])}"
+)
+UPSERT_SCHEDULE = (
+    f"insert into schedule ({','.join(Schedule._fields)}) values ({','.join('?' * len(Schedule._fields))})"
+    f" on conflict (tenant, name) do update set {','.join(f'{name}=excluded.{name}' for name in Schedule._fields[2:])}"
+)
+DELETE_SCHEDULE = "delete from schedule where tenant=? and name=?"
+TICK = "update owner set tick=? where store_id=? and generation=? and tick=?"
+OWNER = "select store_id, generation, tick from owner"
+
+ROWS = {"task": Task, "step": StepRow, "event": EventRow, "idempotency": KeyRow, "signal": SignalRow}
+REFERENCE_COLUMNS = Reference._fields
+
+
+def insert(table: str) -> str:
+    """An insert of one row of a table of ROWS."""
+    fields = ROWS[table]._fields  # type: ignore[attr-defined]
+    return f"insert into {table} ({','.join(fields)}) values ({','.join('?' * len(fields))})"
+
+
+MOVE = f"update task set {','.join(f'{name}=?' for name in MOVING)} where tenant=? and id=?"
+
+
+class Dialect(NamedTuple):
+    """Where the two differ."""
+
+    batch_hint: str  # keeps the planner from walking the whole table for the sake of the order
+    tagged: str  # holds where the task has the tag
+    keyed: str  # holds where the task was created with the key, of (tenant, key)
+
+
+def listing(dialect: Dialect, tenant: str, filter: Filter, after: str | None, limit: int) -> tuple[str, list[Any]]:
+    """The query of a list, newest first, and its values."""
+    where, values = ["tenant=?"], [tenant]
+    for column in ("agent", "state", "batch_id", "parent_id"):
+        value = getattr(filter, column)
+        if column == "state" and value in ("failed", "canceled"):
+            where.append(f"state='{value}'")  # spelt out, the planner sees that task_trouble has them all
+        elif value is not None:
+            where.append(f"{column}=?")
+            values.append(value)
+    if filter.tag is not None:
+        where.append(dialect.tagged)
+        values.append(filter.tag)
+    if filter.idempotency_key is not None:
+        where.append(dialect.keyed)
+        values += [tenant, filter.idempotency_key]
+    if after is not None:
+        where.append("id<?")
+        values.append(after)
+    hint = dialect.batch_hint if filter.batch_id is not None else ""
+    return f"{SELECT} {hint} where {' and '.join(where)} order by id desc limit {int(limit)}", values

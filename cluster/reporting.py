@@ -1,0 +1,173 @@
+"""What becomes of a claim: by its worker's reports and heartbeats, or without them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from agents.events import Emitted
+
+from . import waits
+from .book import Book, Holding
+from .claims import LEASE, Called, Ending, Entry, Held, Report, Verdict
+from .families import call_child
+from .store import StepRow
+from .task import State, Task
+
+Known = dict[tuple[str, str], Task]
+
+
+def report(book: Book, worker: str, report: Report, known: Known) -> bool:
+    """Apply a worker's news if its claim is the newest, else change nothing and return False.
+
+    `known` holds those of the children it calls that the store has.
+    """
+    holding = book.newest(worker, (report.tenant, report.task_id, report.fence))
+    if holding is None:
+        return False
+    if report.number <= holding.reported:
+        return True
+    holding.reported = report.number
+    for entry in report.entries:
+        _record(book, holding, report.number, entry, known)
+    if report.verdict is not None:
+        _settle(book, holding, report.verdict)
+    return True
+
+
+def beat(
+    book: Book, worker: str, held: tuple[Held, ...], arrived: Callable[[int | None], bool]
+) -> tuple[list[Held], list[Held]]:
+    """Renew the leases of the claims held. Returns those that are not this worker's any more, and those that were
+    handed to it but never arrived (`arrived` says of a call whether its answer must have)."""
+    ends = book.clock.monotonic() + LEASE
+    lost = []
+    for claim in held:
+        holding = book.newest(worker, claim)
+        if holding is None:
+            lost.append(claim)
+        else:
+            holding.lease_ends = ends
+    listed = {claim[:2] for claim in held}
+    missing = [
+        holding.held for ref, holding in book.by_worker[worker].items() if ref not in listed and arrived(holding.call)
+    ]
+    return lost, missing
+
+
+def cancels(book: Book, worker: str) -> list[Held]:
+    """The claims of a worker whose cancel was asked for."""
+    holdings = book.by_worker[worker].values() if book.canceling else ()
+    return [holding.held for holding in holdings if holding.task.cancel_requested_at is not None]
+
+
+def release(book: Book, claims: Iterable[Held]) -> None:
+    """Give claims back as if they had never been made; one that is not the newest changes nothing."""
+    for claim in claims:
+        holding = book.running.get(claim[:2])
+        if holding is not None and holding.task.fence == claim[2]:
+            book.requeue(holding, counted=False)
+
+
+def worker_lost(book: Book, worker: str, *, fault: bool) -> None:
+    """Free all that a worker held, together; `fault` if its process died on a node that lives.
+
+    Such a death is some task's fault, nobody knows whose: its tasks run again one at a time, and only one that takes
+    a worker down while alone on it has used up an attempt.
+    """
+    for holding in list(book.by_worker[worker].values()):
+        if fault:
+            _suspect(book, holding)
+        else:
+            book.requeue(holding, counted=False)
+    book.by_worker.pop(worker, None)
+    book.news.pop(worker, None)
+    book.lone = {kind: lone for kind, lone in book.lone.items() if lone != worker}
+
+
+def release_all(book: Book) -> None:
+    """A new generation began: the workers of the last one are gone, and no task is to blame."""
+    for worker in list(book.by_worker):
+        worker_lost(book, worker, fault=False)
+
+
+def expire(book: Book) -> list[Holding]:
+    """Take back the claims whose lease has run out, and say which."""
+    now = book.clock.monotonic()
+    lapsed = [holding for holding in book.running.values() if holding.lease_ends <= now]
+    for holding in lapsed:
+        _suspect(book, holding)
+    return lapsed
+
+
+def _record(book: Book, holding: Holding, report: int, entry: Entry, known: Known) -> None:
+    if isinstance(entry, Called):
+        call_child(book, holding, entry, known)
+        return
+    task, seq = holding.task, holding.events
+    holding.events += 1
+    if isinstance(entry, Emitted):
+        book.event(holding, seq, entry.type, entry.at, entry.step, entry.data, report)
+        return
+    id, digest, value = entry.record.id, entry.record.digest, entry.record.value
+    book.writes.steps.append(
+        StepRow(task.tenant, task.id, id.name, id.key, digest, value, seq, task.attempts, entry.at, task.fence, report)
+    )
+    book.refer(task, value)
+    if entry.signal is not None:
+        book.writes.taken.append((task.tenant, task.id, entry.signal))
+
+
+def _settle(book: Book, holding: Holding, verdict: Verdict) -> None:
+    task = holding.task
+    match verdict.ending:
+        case Ending.COMPLETED:
+            if verdict.output is not None:
+                book.refer(task, verdict.output)
+            book.finish(holding, State.COMPLETED, output=verdict.output, error=None)
+        case Ending.CANCELED if task.cancel_requested_at is not None:
+            book.finish(holding, State.CANCELED)
+        case Ending.FAILED:
+            book.finish(holding, State.FAILED, error=verdict.error)
+        case Ending.RETRY if task.attempts - task.base >= task.max_attempts:
+            book.finish(holding, State.FAILED, error=verdict.error)
+        case Ending.RETRY:
+            book.requeue(holding, counted=True, run_at=verdict.retry_at, error=verdict.error, isolated=0)
+        case Ending.WAITING if verdict.waiting_on is not None:
+            _suspend(book, holding, verdict, verdict.waiting_on)
+        case _:
+            book.requeue(holding, counted=False)
+
+
+def _suspend(book: Book, holding: Holding, verdict: Verdict, waiting_on: str) -> None:
+    """Let the run wait; where something has come that it does not know of it goes on at once."""
+    task = holding.task
+    if task.cancel_requested_at is not None:
+        book.finish(holding, State.CANCELED)
+    elif verdict.heard < len(holding.news) or holding.call is None:
+        # Nobody knows what a claim of before the ledger's start has been told of: its next look settles that.
+        book.let_go(holding)
+        book.wake(task, events=holding.events, worker=None, ran=task.ran + verdict.ran, isolated=0)
+    else:
+        until = waits.read(waiting_on).until
+        book.suspend(holding, waiting_on, until=until or 0.0, ran=verdict.ran)
+
+
+def _suspect(book: Book, holding: Holding) -> None:
+    task = holding.task
+    if not holding.alone:
+        book.requeue(holding, counted=False, isolated=1)
+        return
+    error = json.dumps(
+        {
+            "type": "worker_died",
+            "title": "The worker died",
+            "detail": "The worker's process died or fell silent while this task was alone on it.",
+            "step": None,
+            "attempt": task.attempts,
+        }
+    )
+    if task.attempts - task.base >= task.max_attempts:
+        book.finish(holding, State.FAILED, error=error)
+    else:
+        book.requeue(holding, counted=True, isolated=1, error=error)

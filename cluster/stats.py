@@ -1,0 +1,128 @@
+"""What the ledger counts of itself, for metrics and estimates; it starts at nothing with each ledger."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+from .store import Writes
+from .task import State, Task
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+TICK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+MOVES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
+MEMORY = 60.0  # seconds after which what was seen counts for a third
+
+
+class Histogram(NamedTuple):
+    """How many values fell at or below each bound, and above all of them; and their sum."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+class Counting:
+    """A histogram that grows."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def see(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def histogram(self) -> Histogram:
+        return Histogram(self._bounds, tuple(self._counts), self._sum)
+
+
+class Rate:
+    """How often something happens a second, of late."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level = 0.0
+        self._at = -math.inf
+
+    def see(self, count: int, now: float) -> None:
+        self._level = self.level(now) + count / MEMORY
+        self._at = now
+
+    def level(self, now: float) -> float:
+        """Times a second."""
+        return self._level * math.exp(min(0.0, self._at - now) / MEMORY) if self._level else 0.0
+
+
+class Figures(NamedTuple):
+    """All that was counted since this ledger started."""
+
+    ticks: int
+    tick_seconds: Histogram
+    tick_moves: Histogram
+    claims: dict[str, int]  # by agent
+    ended: dict[tuple[str, str], int]  # by (agent, state)
+    waited: dict[str, Histogram]  # seconds from when a task could first start until it did, by agent
+    took: dict[str, Histogram]  # seconds from a task's first start to its end, by agent
+    lost_leases: dict[str, int]  # by agent
+    refused: int  # submissions, for want of room
+
+
+class Stats:
+    """Counts what each committed tick did."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self.lost_leases: Counter[str] = Counter()
+        self.refused = 0
+        self._tick_seconds = Counting(TICK_SECONDS)
+        self._tick_moves = Counting(MOVES)
+        self._claims: Counter[str] = Counter()
+        self._rates: defaultdict[str, Rate] = defaultdict(Rate)
+        self._ended: Counter[tuple[str, str]] = Counter()
+        self._waited: defaultdict[str, Counting] = defaultdict(lambda: Counting(SECONDS))
+        self._took: defaultdict[str, Counting] = defaultdict(lambda: Counting(SECONDS))
+
+    def committed(self, writes: Writes, moves: int, seconds: float, now: float) -> None:
+        """A tick of so many moves took so long."""
+        self.ticks += 1
+        self._tick_seconds.see(seconds)
+        self._tick_moves.see(moves)
+        claims: Counter[str] = Counter()
+        for task in writes.claimed:
+            claims[task.agent] += 1
+            if task.fence == 1:
+                self._waited[task.agent].see(max(0.0, now - max(task.created_at, task.run_at)))
+        for agent, count in claims.items():
+            self._rates[agent].see(count, now)
+        self._claims.update(claims)
+        for task in writes.ended:
+            self._end(task)
+
+    def rate(self, agent: str, now: float) -> float:
+        """Claims a second, of late."""
+        return self._rates[agent].level(now) if agent in self._rates else 0.0
+
+    def figures(self) -> Figures:
+        return Figures(
+            self.ticks,
+            self._tick_seconds.histogram(),
+            self._tick_moves.histogram(),
+            dict(self._claims),
+            dict(self._ended),
+            {agent: counting.histogram() for agent, counting in self._waited.items()},
+            {agent: counting.histogram() for agent, counting in self._took.items()},
+            dict(self.lost_leases),
+            self.refused,
+        )
+
+    def _end(self, task: Task) -> None:
+        self._ended[task.agent, task.state] += 1
+        if task.state != State.CANCELED and task.started_at is not None and task.ended_at is not None:
+            self._took[task.agent].see(max(0.0, task.ended_at - task.started_at))

@@ -1,0 +1,240 @@
+"""Group commit: whatever waits goes into one transaction, and is answered after its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from agents import RubatoError
+from agents.journal import StepId, StepRecord
+
+from .assigning import assign
+from .book import Book, Clock
+from .claims import Answer, Claim, Held, Orders, SignalSent
+from .errors import Fenced, Unavailable
+from .parking import Listener, Parking
+from .reporting import expire, release, release_all
+from .stats import Stats
+from .store import Past, Store, StoreFailed, Writes
+
+log = logging.getLogger("rubato.ledger")
+
+EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
+READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
+
+Apply = Callable[[Book, Any], Any]
+Needs = Callable[[Store, bool], Awaitable[Any]]
+Publish = Callable[[Writes], None]
+
+
+class _Move(NamedTuple):
+    """Something that waits for its tick: what it must read, how it changes the book, who wants to know, and which
+    worker reports."""
+
+    apply: Apply
+    answer: asyncio.Future[Any]
+    needs: Needs | None
+    listener: Listener | None
+
+
+class Ticks:
+    """One tick applies all moves that wait, hands out what is free, commits both, and only then answers."""
+
+    def __init__(self, store: Store, clock: Clock, parking: Parking, stats: Stats, publish: Publish) -> None:
+        self._store = store
+        self._clock = clock
+        self._parking = parking
+        self._stats = stats
+        self._publish = publish
+        self._moves: list[_Move] = []
+        self._woken = asyncio.Event()
+        self._expire_at = 0.0
+        self._fenced: Fenced | None = None
+        self.book = Book(store, clock)
+
+    async def load(self, *, fresh: bool) -> None:
+        """Read the book. `fresh`: a new generation begins, so whoever held a claim is gone."""
+        await self.book.load()
+        if fresh:
+            self.move(lambda book, _: release_all(book))
+
+    def move(self, apply: Apply, needs: Needs | None = None, listener: Listener | None = None) -> asyncio.Future[Any]:
+        """Have the next tick do `apply(book, found)`, where `found` is what `needs(store, careful)` read in that tick,
+        after all earlier ones; `careful` if the tick failed before, and this move is tried alone.
+
+        The future brings what it returns, or the RubatoError it raises, once that is durable. Raises Unavailable.
+        """
+        self.refuse_fenced()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._moves.append(_Move(apply, answer, needs, listener))
+        self._woken.set()
+        return answer
+
+    def look(self) -> None:
+        """Have a tick soon, whatever waits."""
+        self._woken.set()
+
+    def refuse_fenced(self) -> None:
+        """Raises Unavailable where another owner has taken the store."""
+        if self._fenced is not None:
+            raise Unavailable(f"this ledger is fenced: {self._fenced}")
+
+    async def run(self) -> None:
+        """Tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""
+        while self._fenced is None:
+            await self._wait_for_work()
+            batch, self._moves = self._moves, []
+            try:
+                await self._tick(batch)
+            except Fenced as error:
+                self._give_up(error, batch)
+            except Exception as error:  # the store's trouble, or a fault of ours: neither may end the loop
+                level = logging.WARNING if isinstance(error, StoreFailed) else logging.ERROR
+                log.log(level, "a tick of %d moves failed, each is tried alone", len(batch), exc_info=error)
+                await self._each_alone(batch)
+
+    async def _wait_for_work(self) -> None:
+        if not self._woken.is_set():
+            alarm = asyncio.get_running_loop().call_later(self._next_alarm(), self._woken.set)
+            await self._woken.wait()
+            alarm.cancel()
+        self._woken.clear()
+
+    def _next_alarm(self) -> float:
+        """Seconds until something may be due without anyone asking."""
+        moments = [at for at in (self.book.ready.next_alarm(), self.book.later.next()) if at is not None]
+        if not moments:
+            return EXPIRY_SECONDS
+        return max(0.005, min(EXPIRY_SECONDS, min(moments) - self._clock.now()))
+
+    async def _tick(self, batch: list[_Move], *, careful: bool = False) -> None:
+        book, began = self.book, time.perf_counter()
+        found = [None if move.needs is None else await move.needs(self._store, careful) for move in batch]
+        outcomes = [_outcome(move, book, read) for move, read in zip(batch, found, strict=True)]
+        granted = await self._hand_out(batch)
+        writes = book.take_writes()
+        if writes:
+            await self._store.commit(writes)
+            self._stats.committed(writes, len(batch), time.perf_counter() - began, self._clock.now())
+        claims = await self._with_pasts(granted)
+        self._answer(batch, outcomes, claims)
+        self._publish(writes)
+        if book.ready.hungry:
+            self._woken.set()
+
+    async def _hand_out(self, batch: list[_Move]) -> dict[str, list[Claim]]:
+        book, now = self.book, self._clock.now()
+        self._expire()
+        for owner in book.later.due(now):
+            book.reconsider(owner)
+        await book.ready.fill(now, book.writes)
+        reporting = {move.listener[0].id: move.listener for move in batch if move.listener}
+        listeners = self._parking.listeners() | reporting
+        return assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
+
+    def _answer(self, batch: list[_Move], outcomes: list[Any], claims: dict[str, tuple[Claim, ...]]) -> None:
+        reporting = {move.listener[0].id for move in batch if move.listener}
+        for worker in claims.keys() - reporting:
+            self._parking.answer(self.book, worker, claims[worker])
+        for move, outcome in zip(batch, outcomes, strict=True):
+            if move.listener:
+                worker = move.listener[0].id
+                orders = self._parking.orders(self.book, worker, claims.pop(worker, ()))
+                outcome = Answer(tuple(outcome), orders)
+            _resolve(move, outcome)
+        for worker in list(self.book.news):
+            self._parking.answer(self.book, worker)
+
+    def _expire(self) -> None:
+        if self._clock.monotonic() >= self._expire_at:
+            self._expire_at = self._clock.monotonic() + EXPIRY_SECONDS
+            for holding in expire(self.book):
+                self._stats.lost_leases[holding.task.agent] += 1
+                log.warning("the lease of %s ran out", holding.held)
+
+    async def _with_pasts(self, granted: dict[str, list[Claim]]) -> dict[str, tuple[Claim, ...]]:
+        """Claims of tasks that ran before, or were sent signals before they did, carry what there is of them."""
+        refs = [claim.task.ref for claims in granted.values() for claim in claims if _has_past(claim)]
+        try:
+            pasts = await self._store.pasts(refs) if refs else {}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the commit has happened: the claims go back
+            log.warning("claims could not be handed over: %s", error)
+            lost = [_held(claim) for claims in granted.values() for claim in claims]
+            self.move(lambda book, _: release(book, lost))
+            return {}
+        return {
+            worker: tuple(_with_past(claim, pasts.get(claim.task.ref)) for claim in claims)
+            for worker, claims in granted.items()
+        }
+
+    async def _each_alone(self, batch: list[_Move]) -> None:
+        """One bad row fails its own move, not its neighbours'; where the store is down, all of them."""
+        await self._reload()
+        for move in batch:
+            try:
+                await self._tick([move], careful=True)
+            except Fenced as error:
+                self._give_up(error, batch)
+                return
+            except Exception as error:  # noqa: BLE001 - as above; whoever asked is told, and may ask again
+                await self._reload()
+                _resolve(move, Unavailable(f"the ledger could not do it: {error}"))
+
+    async def _reload(self) -> None:
+        """Read the book again from the store, for as long as it takes."""
+        while True:
+            try:
+                book = Book(self._store, self._clock)
+                await book.load()
+            except Exception as error:  # noqa: BLE001 - whatever the database's driver raises, nothing works without it
+                log.error("the store cannot be read, trying again: %s", error)
+                await asyncio.sleep(READ_PAUSE)
+            else:
+                self.book = book
+                return
+
+    def _give_up(self, error: Fenced, batch: list[_Move]) -> None:
+        log.error("fenced, this ledger stays down: %s", error)
+        self._fenced = error
+        for move in [*batch, *self._moves]:
+            _resolve(move, Unavailable(f"this ledger is fenced: {error}"))
+        self._parking.answer_all(Orders(stop=True))
+
+
+def _outcome(move: _Move, book: Book, found: Any) -> Any:
+    """What the move answers, or the refusal it raises; a refused move has changed nothing."""
+    try:
+        return move.apply(book, found)
+    except RubatoError as error:
+        return error
+
+
+def _resolve(move: _Move, outcome: Any) -> None:
+    if move.answer.done():
+        return
+    if isinstance(outcome, Exception):
+        move.answer.set_exception(outcome)
+    else:
+        move.answer.set_result(outcome)
+
+
+def _held(claim: Claim) -> Held:
+    return claim.task.tenant, claim.task.id, claim.task.fence
+
+
+def _has_past(claim: Claim) -> bool:
+    return claim.task.fence > 1 or claim.task.events > 0 or claim.task.signals > 0
+
+
+def _with_past(claim: Claim, past: Past | None) -> Claim:
+    if past is None:
+        return claim
+    return claim._replace(
+        journal=tuple(StepRecord(StepId(row.name, row.key), row.digest, row.value) for row in past.steps),
+        emitted=past.emitted,
+        started=past.started,
+        signals=tuple(SignalSent(row.number, row.name, row.payload) for row in past.signals),
+    )
