@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
 
 from cluster.errors import Fenced, StoreProblem
-from cluster.store import EventRow, KeyRow, Queue, StepRow, Store, StoreFailed, Writes
-from cluster.task import DEFAULT_KEY, Filter, State, Task
+from cluster.limits import Rule
+from cluster.store import EventRow, KeyRow, Past, Queue, SignalRow, StepRow, Store, StoreFailed, Writes
+from cluster.task import DEFAULT_KEY, RESUMED, Filter, State, Task
 
 from .making import AGENT, task
 
@@ -224,3 +226,186 @@ class StoreContract:
         await store.commit(writes)
 
         assert (await store.pasts([one.ref]))[one.ref].emitted == 1
+
+    # what a ledger goes by
+
+    async def test_a_queue_is_of_one_agent_tenant_and_limit_key_and_resumed_tasks_go_first(self, store: Store) -> None:
+        first, resumed = task(limit_key="k"), task(limit_key="k", rank=RESUMED)
+        others = task(), task(limit_key="k", tenant="t"), task(limit_key="k", agent="b")
+        await store.commit(new(first, resumed, *others))
+
+        found = await store.ready(Queue(AGENT, "", "k"), 0.0, 10)
+
+        assert [each.id for each in found] == [resumed.id, first.id]
+
+    async def test_ahead_counts_what_is_due_and_comes_before(self, store: Store) -> None:
+        tasks = [task(), task(), task(priority=1), task(rank=RESUMED), task(run_at=99.0), task()]
+        await store.commit(new(*tasks, task(limit_key="k")))
+
+        assert await store.ahead(tasks[5], 10.0, 100) == 4
+        assert await store.ahead(tasks[5], 100.0, 100) == 5
+        assert await store.ahead(tasks[5], 10.0, 2) == 2
+        assert await store.ahead(tasks[2], 10.0, 100) == 0
+        assert await store.ahead(tasks[3], 10.0, 100) == 1
+
+    async def test_many_finds_those_that_there_are(self, store: Store) -> None:
+        one, two = task(), task(tenant="t")
+        await store.commit(new(one, two))
+
+        assert await store.many([one.ref, two.ref, ("", two.id), one.ref]) == {one.ref: one, two.ref: two}
+        assert await store.many([]) == {}
+
+    async def test_wakes_are_waiting_tasks_whose_moment_has_come(self, store: Store) -> None:
+        late, soon, never = (task(state=State.WAITING, run_at=at, waiting_on="{}") for at in (20.0, 10.0, 0.0))
+        await store.commit(new(late, soon, never, task(run_at=5.0)))
+
+        assert [each.id for each in await store.wakes(15.0, 10)] == [soon.id]
+        assert [each.id for each in await store.wakes(20.0, 10)] == [soon.id, late.id]
+        assert [each.id for each in await store.wakes(20.0, 1)] == [soon.id]
+        assert (await store.alarms())[0] == 10.0
+
+    async def test_overdue_are_idle_tasks_past_their_deadline(self, store: Store) -> None:
+        queued, waiting = task(deadline=10.0), task(deadline=9.0, state=State.WAITING)
+        others = task(), task(deadline=9.0, state=State.RUNNING, worker="w"), task(deadline=9.0, state=State.FAILED)
+        await store.commit(new(queued, waiting, *others))
+
+        assert [each.id for each in await store.overdue(10.0, 10)] == [waiting.id, queued.id]
+        assert [each.id for each in await store.overdue(9.5, 10)] == [waiting.id]
+        assert (await store.alarms())[1] == 9.0
+
+    async def test_alarms_are_none_where_nothing_waits(self, store: Store) -> None:
+        await store.commit(new(task()))
+
+        assert await store.alarms() == (None, None)
+
+    async def test_oldest_is_the_first_queued_task_of_each_agent(self, store: Store) -> None:
+        await store.commit(
+            new(
+                *(task(created_at=5.0, priority=-1), task(created_at=7.0, priority=9), task(created_at=3.0, agent="b")),
+                task(created_at=1.0, state=State.COMPLETED),
+            )
+        )
+
+        assert await store.oldest() == {AGENT: 5.0, "b": 3.0}
+
+    async def test_counts_follow_each_move(self, store: Store) -> None:
+        one, two = task(), task()
+        await store.commit(new(one, two))
+        writes = moved(one._replace(state=State.RUNNING.value, worker="w"))
+        writes.counts.update({(AGENT, "queued"): -1, (AGENT, "running"): 1})
+
+        await store.commit(writes)
+
+        assert sorted(await store.counts()) == [(AGENT, "queued", 1), (AGENT, "running", 1)]
+
+    async def test_rules_are_kept_by_tenant_and_key(self, store: Store) -> None:
+        old = Rule("", "k", concurrency=1)
+        rule = Rule("", "k", None, 10, 60.0, 2.5, 99.0, 12.5)
+        other = Rule("t", "k", concurrency=0)
+        await store.commit(Writes(rules={("", "k"): old}))
+
+        await store.commit(Writes(rules={("", "k"): rule, ("t", "k"): other}))
+
+        assert sorted(await self.again(store).rules()) == [rule, other]
+
+    async def test_a_pause_without_end_is_kept(self, store: Store) -> None:
+        rule = Rule("", "agent:echo", paused_until=math.inf)
+
+        await store.commit(Writes(rules={("", "agent:echo"): rule}))
+
+        assert await store.rules() == [rule]
+
+    # what is kept of a task
+
+    async def test_a_past_is_what_earlier_claims_left(self, store: Store) -> None:
+        one, two = task(signals=3), task()
+        writes = new(one, two)
+        writes.steps += [step_row(one, "b", 4), step_row(one, "a", 2)]
+        writes.events += [
+            *(event_row(one, 1), event_row(one, 3, "step.started", step="a#0")),
+            event_row(one, 5, "step.started", step="pay#0"),
+        ]
+        writes.signals += [SignalRow(*one.ref, number, "go", f"{number}", 5.0) for number in range(3)]
+        await store.commit(writes)
+        await store.commit(Writes(signals=[SignalRow(*one.ref, 3, "go", "3", 5.0)], taken=[(*one.ref, 1)]))
+
+        pasts = await store.pasts([one.ref, two.ref])
+
+        assert [row.name for row in pasts[one.ref].steps] == ["a", "b"]
+        assert pasts[one.ref].emitted == 1
+        assert pasts[one.ref].started == ("pay#0",)
+        assert [(row.number, row.payload) for row in pasts[one.ref].signals] == [(0, "0"), (2, "2"), (3, "3")]
+        assert pasts[two.ref] == Past()
+
+    async def test_a_key_that_exists_fails_the_transaction(self, store: Store) -> None:
+        one, two = task(), task()
+        for each, fails in ((one, False), (two, True)):
+            writes = new(each)
+            writes.keys["", "/v1/tasks", "k"] = KeyRow("", "/v1/tasks", "k", "d", None, f'["{each.id}"]', each.id)
+            if fails:
+                with pytest.raises(StoreFailed):
+                    await store.commit(writes)
+            else:
+                await store.commit(writes)
+
+        assert await store.task("", two.id) is None
+
+    # families
+
+    async def test_children_are_those_that_go_on(self, store: Store) -> None:
+        parent = task(children=3, cancel_requested_at=1.0)
+        going = task(parent_id=parent.id), task(parent_id=parent.id, state=State.WAITING)
+        others = (
+            *(
+                task(parent_id=parent.id, cancel_requested_at=1.0),
+                task(parent_id=parent.id, state=State.FAILED, told=1),
+            ),
+            *(task(), task(parent_id=parent.id, tenant="t")),
+        )
+        await store.commit(new(parent, *going, *others))
+
+        assert {each.id for each in await store.children("", parent.id, 10)} == {each.id for each in going}
+        assert len(await store.children("", parent.id, 1)) == 1
+        assert [each.id for each in await store.orphans(10)] == [parent.id]
+
+    async def test_a_parent_that_goes_on_has_no_orphans(self, store: Store) -> None:
+        parent = task(children=1)
+        await store.commit(new(parent, task(parent_id=parent.id)))
+
+        assert await store.orphans(10) == []
+
+    async def test_untold_are_children_that_ended_and_nobody_knows(self, store: Store) -> None:
+        untold = task(parent_id="p", state=State.COMPLETED)
+        others = task(parent_id="p"), task(parent_id="p", state=State.FAILED, told=1), task(state=State.FAILED)
+        await store.commit(new(untold, *others))
+
+        assert [each.id for each in await store.untold(10)] == [untold.id]
+
+    async def test_a_list_may_be_of_one_parent(self, store: Store) -> None:
+        child = task(parent_id="p")
+        await store.commit(new(child, task()))
+
+        assert [each.id for each in await store.tasks("", Filter(parent_id="p"), None, 9)] == [child.id]
+
+    # batches
+
+    async def test_a_batch_is_counted_by_state_and_gone_through_in_order(self, store: Store) -> None:
+        tasks = [task(batch_id="b", state=State.FAILED if n == 1 else State.QUEUED) for n in range(3)]
+        await store.commit(new(*reversed(tasks), task(batch_id="other"), task(batch_id="b", tenant="t")))
+
+        assert await store.batch("", "b") == {"queued": 2, "failed": 1}
+        assert await store.batch("", "none") == {}
+        assert [each.id for each in await store.in_batch("", "b", "", 2)] == [tasks[0].id, tasks[1].id]
+        assert [each.id for each in await store.in_batch("", "b", tasks[1].id, 2)] == [tasks[2].id]
+
+    # texts
+
+    @pytest.mark.parametrize("text", ["naïve ☃ 𝄞", "\\N", "a\tb\nc\\d", "'\"{},", ""])
+    async def test_any_text_comes_back_as_it_was(self, store: Store, text: str) -> None:
+        one = task(input=text, batch_id=text or None, limit_key=text)
+        writes = new(one)
+        writes.steps.append(step_row(one, "think", 1)._replace(value=text))
+        await store.commit(writes)
+
+        assert await store.task("", one.id) == one
+        assert [step.value for step in await store.steps("", one.id)] == [text]
