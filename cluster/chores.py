@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +24,8 @@ log = logging.getLogger("rubato.ledger")
 SOME = 500  # tasks that one move takes up
 PATROL = 30.0  # seconds between two looks for what was forgotten
 PAUSE = 1.0  # seconds after a failure
-GRAIN = 0.05  # seconds
+GRAIN = 0.02  # seconds in which what becomes due is taken up together
+GLANCE = 0.5  # seconds between two looks at the clock, which somebody may set
 
 
 class Chores:
@@ -78,16 +80,19 @@ class Chores:
         ended = await self._ticks.move(_overdue, lambda store, _: store.overdue(self._clock.now(), SOME))
         if max(woken, ended) == SOME:
             return
-        self._due.clear()
-        self._next = float("inf")
+        self._next = math.inf
         moments = [at for at in await self._store.alarms() if at is not None]
         self._next = min([*moments, self._next])
-        seconds = min(PATROL, max(GRAIN, self._next - self._clock.now()))
-        try:
-            async with asyncio.timeout(seconds):
-                await self._due.wait()
-        except TimeoutError:
-            return
+        await asyncio.sleep(GRAIN)
+        while (left := self._next - self._clock.now()) > 0:
+            await self._until_earlier(min(left, GLANCE))
+
+    async def _until_earlier(self, seconds: float) -> None:
+        """Returns then, or as soon as an earlier moment is noted."""
+        self._due.clear()
+        alarm = asyncio.get_running_loop().call_later(seconds, self._due.set)
+        await self._due.wait()
+        alarm.cancel()
 
     async def _keep_family(self) -> None:
         await self._family.wait()

@@ -39,9 +39,10 @@ def _ending(task: Task, at: float) -> Event:
 
 
 def _restart(event: Event, steps: Sequence[StepRow], events: Sequence[EventRow]) -> Event:
-    """A later `attempt.started` lists what no longer counts: what was emitted inside steps that were not recorded."""
+    """A later `attempt.started` says why there is one, and lists what no longer counts: what was emitted inside steps
+    that were not recorded."""
     if event.type != "attempt.started" or event.seq == 0:
         return event
     recorded = {row.name + row.key for row in steps if row.seq < event.seq}
     stale = [row.seq for row in events if row.seq < event.seq and row.step and row.step not in recorded]
-    return event._replace(data=json.dumps({"discard": stale}))
+    return event._replace(data=json.dumps({**json.loads(event.data), "discard": stale}))

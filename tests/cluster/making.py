@@ -9,7 +9,7 @@ from agents.events import Emitted
 from agents.ids import new_id
 from agents.journal import StepId, StepRecord
 from cluster.book import Clock
-from cluster.claims import Claim, Ending, Hello, Report, StepDone, Verdict
+from cluster.claims import Claim, Ending, Entry, Hello, Report, StepDone, Verdict
 from cluster.task import Submission, Task
 
 AGENT = "echo"
@@ -63,7 +63,7 @@ def progress(message: str = "hi", step: str = "") -> Emitted:
     return Emitted("progress", step, 6.0, f'{{"message":"{message}"}}')
 
 
-def report(claim: Claim, number: int, *entries: StepDone | Emitted, verdict: Verdict | None = None) -> Report:
+def report(claim: Claim, number: int, *entries: Entry, verdict: Verdict | None = None) -> Report:
     return Report(claim.task.tenant, claim.task.id, claim.task.fence, number, entries, verdict)
 
 

@@ -5,38 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from cluster import steering
 from cluster.book import Book
-from cluster.claims import LEASE, Claim, Ending, Hello, Orders, Verdict
+from cluster.claims import LEASE, Ending, Verdict
 from cluster.errors import Conflict, Unavailable
 from cluster.ledger import Ledger
-from cluster.memory import MemoryStore
-from cluster.store import StoreFailed, Writes
 from cluster.task import Filter, Submission, Task
 
+from .callers import Caller, ShakyStore, held_of, opened, running, settled
 from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
-
-
-class ShakyStore(MemoryStore):
-    """A store that can be held at the commit, made to fail, or made to refuse some rows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.down = False
-        self.commits = 0
-
-    async def commit(self, writes: Writes) -> None:
-        await self.gate.wait()
-        if self.down or any("poison" in new.input for new in writes.new.values()):
-            raise StoreFailed("disk full")
-        await super().commit(writes)
-        self.commits += 1
 
 
 @pytest.fixture
@@ -46,67 +26,13 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def store() -> ShakyStore:
-    store = ShakyStore()
-    owner = store.take()
-    await store.open(owner.store_id, owner.generation)
-    return store
-
-
-@asynccontextmanager
-async def running(store: MemoryStore, clock: ManualClock, *, fresh: bool = False) -> AsyncIterator[Ledger]:
-    ledger = Ledger(store, clock.clock, fresh=fresh)
-    loop = asyncio.create_task(ledger.run())
-    yield ledger
-    loop.cancel()
-    await asyncio.wait([loop])
+    return await opened()
 
 
 @pytest.fixture
 async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
     async with running(store, clock) as ledger:
         yield ledger
-
-
-class Caller:
-    """A worker's side of the protocol, by hand."""
-
-    def __init__(self, ledger: Ledger, hello: Hello) -> None:
-        self.ledger, self.hello, self.call = ledger, hello, 0
-        self.given: list[Claim] = []  # claims that came with the answer to a report
-
-    async def pull(self) -> Orders:
-        self.call += 1
-        return await self.ledger.pull(self.hello, self.call)
-
-    async def claims(self) -> tuple[Claim, ...]:
-        if self.given:
-            given, self.given = tuple(self.given), []
-            return given
-        return (await asyncio.wait_for(self.pull(), 2)).claims
-
-    async def claim(self) -> Claim:
-        (claim,) = await self.claims()
-        return claim
-
-    async def report(self, *reports: object) -> list[object]:
-        self.call += 1
-        answer = await self.ledger.report(self.hello, self.call, reports)  # type: ignore[arg-type]
-        self.given += answer.orders.claims
-        return list(answer.lost)
-
-    async def beat(self, *held: Claim, open: tuple[int, ...] = ()) -> list[object]:
-        beat = await self.ledger.beat(self.hello.id, self.call, open, tuple(map(held_of, held)))
-        return list(beat.lost)
-
-
-def held_of(claim: Claim) -> tuple[str, str, int]:
-    return claim.task.tenant, claim.task.id, claim.task.fence
-
-
-async def settled() -> None:
-    """Let everything that can run now, run."""
-    for _ in range(50):
-        await asyncio.sleep(0)
 
 
 async def test_a_submit_is_answered_only_after_its_commit(ledger: Ledger, store: ShakyStore) -> None:
