@@ -229,9 +229,12 @@ class MemoryStore:
         found = [found for found in self._schedules.values() if tenant in (None, found.tenant)]
         return sorted(found, key=lambda schedule: (schedule.tenant, schedule.name))
 
-    async def of_schedule(self, tenant: str, name: str) -> list[Task]:
+    async def schedule(self, tenant: str, name: str) -> Schedule | None:
+        return self._schedules.get((tenant, name))
+
+    async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
         found = self._those(lambda task: (task.tenant, task.schedule) == (tenant, name) and not task.ended)
-        return sorted(found, key=lambda task: task.created_at)
+        return sorted(found, key=lambda task: task.created_at)[:limit]
 
     # retention
 
@@ -264,7 +267,8 @@ class MemoryStore:
         if task.ended_at is None or task.ended_at >= before:
             return False
         parent = self._tasks.get((task.tenant, task.parent_id or ""))
-        return task.parent_id is None or (task.told == 1 and (parent is None or parent.ended))
+        ended = parent is None or (parent.ended_at is not None and parent.ended_at < before)
+        return task.parent_id is None or (task.told == 1 and ended)
 
     def _step_rows(self, ref: Ref) -> list[StepRow]:
         return sorted(self._steps.get(ref, ()), key=lambda row: row.seq)

@@ -65,14 +65,15 @@ ORPHANS = (
 _SCHEDULE = f"select {','.join(Schedule._fields)} from schedule"
 SCHEDULES = f"{_SCHEDULE} order by tenant, name"
 SCHEDULES_OF = f"{_SCHEDULE} where tenant=? order by name"
+SCHEDULE = f"{_SCHEDULE} where tenant=? and name=?"
 OF_SCHEDULE = (
     f"{SELECT} where schedule is not null and state in ('queued','running','waiting') and tenant=? and schedule=?"
-    " order by created_at"
+    " order by created_at limit ?"
 )
-# Those of a page of tasks, with what decides whether each is over.
+# A page of tasks, and whether each is over, of (before, before, tenant, id, limit).
 SWEEP = (
-    "select t.tenant, t.id, t.state, t.ended_at, t.parent_id is null or t.told=1 and not exists ("
-    "select 1 from task p where p.tenant=t.tenant and p.id=t.parent_id and p.ended_at is null)"
+    "select t.tenant, t.id, t.ended_at is not null and t.ended_at<? and (t.parent_id is null or t.told=1 and not exists"
+    " (select 1 from task p where p.tenant=t.tenant and p.id=t.parent_id and (p.ended_at is null or p.ended_at>=?)))"
     " from task t where (t.tenant, t.id) > (?, ?) order by t.tenant, t.id limit ?"
 )
 FORGET = (  # a task's rows, by (tenant, id)

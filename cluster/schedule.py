@@ -21,3 +21,4 @@ class Schedule(NamedTuple):
     next_at: float | None  # None: never again
     last_at: float | None  # the time of the last task it created
     created_at: float
+    held_at: float | None = None  # a time that is past, and whose task waits for the one before it to end

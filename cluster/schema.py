@@ -77,6 +77,7 @@ _SECOND = (
         tenant text not null, name text not null, agent text not null, input text not null, cron text not null,
         zone text not null, overlap text not null, catch_up text not null, template text not null,
         paused integer not null, next_at real, last_at real, created_at real not null,
+        held_at real,
         primary key (tenant, name)) without rowid""",
     """create table reference (
         tenant text not null, sha256 text not null, task text not null,

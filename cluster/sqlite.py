@@ -253,15 +253,17 @@ class SqliteStore:
         rows = self._reads.execute(*((sql.SCHEDULES,) if tenant is None else (sql.SCHEDULES_OF, (tenant,))))
         return [Schedule(*row) for row in rows]
 
-    async def of_schedule(self, tenant: str, name: str) -> list[Task]:
-        return self._tasks(sql.OF_SCHEDULE, tenant, name)
+    async def schedule(self, tenant: str, name: str) -> Schedule | None:
+        row = self._reads.execute(sql.SCHEDULE, (tenant, name)).fetchone()
+        return Schedule(*row) if row else None
+
+    async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
+        return self._tasks(sql.OF_SCHEDULE, tenant, name, limit)
 
     async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
-        rows = await self._list(sql.SWEEP, [*(after or ("", "")), limit])
-        over = tuple(
-            (tenant, id) for tenant, id, _, ended, free in rows if free and ended is not None and ended < before
-        )
-        return Sweep(over, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
+        rows = await self._list(sql.SWEEP, [before, before, *(after or ("", "")), limit])
+        over = tuple((tenant, id) for tenant, id, is_over in rows if is_over)
+        return Sweep(over, rows[-1][:2] if len(rows) == limit else None)
 
     async def referenced(self, tenant: str, sha256s: Sequence[str]) -> set[str]:
         query = "select 1 from reference where tenant=? and sha256=? limit 1"

@@ -270,14 +270,16 @@ class Store(Protocol):
     async def schedules(self, tenant: str | None) -> list[Schedule]:
         """All of a tenant (None: of everybody), by name."""
 
-    async def of_schedule(self, tenant: str, name: str) -> list[Task]:
-        """The tasks of a schedule that have not ended, oldest first."""
+    async def schedule(self, tenant: str, name: str) -> Schedule | None: ...
+
+    async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
+        """At most `limit` tasks of a schedule that have not ended, oldest first."""
 
     # retention
 
     async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
-        """Look at `limit` tasks: over are those that ended before that moment and whose parent, if they have one, is
-        gone or over too."""
+        """Look at `limit` tasks: over are those that ended before that moment, as far as their parent, if they have
+        one, knows of it and is gone or ended before that moment too."""
 
     async def referenced(self, tenant: str, sha256s: Sequence[str]) -> set[str]:
         """Those of these artifacts that some task names."""

@@ -13,6 +13,7 @@ from cluster.limits import Rule
 from cluster.store import EventRow, KeyRow, Past, Queue, SignalRow, StepRow, Store, StoreFailed, Writes
 from cluster.task import DEFAULT_KEY, RESUMED, Filter, State, Task
 
+from .keeping_contract import KeepingContract
 from .making import AGENT, task
 
 QUEUE = Queue(AGENT, "", DEFAULT_KEY)
@@ -35,7 +36,7 @@ def event_row(of: Task, seq: int, type: str = "progress", *, step: str = "", att
     return EventRow(of.tenant, of.id, seq, type, 5.0, attempt, step, "{}", 1, 2)
 
 
-class StoreContract:
+class StoreContract(KeepingContract):
     """Subclasses give `taken`: a store and its current generation, and `again`: another store over the same facts."""
 
     def taken(self) -> tuple[Store, str, int]:
