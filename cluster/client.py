@@ -53,7 +53,8 @@ class LedgerClient(Protocol):
     """
 
     async def submit(self, submission: Submission) -> Submitted:
-        """Returns once the tasks are durable. Raises Conflict for a known key with another body, Overloaded."""
+        """Returns once the tasks are durable. Raises Conflict for a known key with another body, Expired for a
+        deadline that has passed, Overloaded."""
 
     async def submit_and_wait(self, submission: Submission, wait: float) -> tuple[Submitted, Task | None]:
         """Submit one task, and follow it for so many seconds: one trip where a caller waits for the answer."""

@@ -9,6 +9,10 @@ class Conflict(RubatoError):
     """The request contradicts what is stored; sending it again will not help."""
 
 
+class Expired(RubatoError):
+    """A task's deadline had passed before it was accepted; only with another deadline it can be."""
+
+
 class Unavailable(RubatoError):
     """The ledger or its store cannot answer now; the same request may succeed after `retry_after` seconds."""
 

@@ -79,7 +79,7 @@ class Ledger:
         """Returns once the tasks are durable.
 
         A submission that is sent again, with its key or its task ids, is accepted once: while the first is in flight
-        the second waits for it. Raises Conflict for a known key with another body, Overloaded.
+        the second waits for it. Raises Conflict for a known key with another body, Expired, Overloaded.
         """
         size = len(submission.tasks)
         if self._waiting_tasks + size > WAITING_LIMIT:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from . import waits
 from .book import Book, is_over
 from .claims import SignalSent
-from .errors import Conflict
+from .errors import Conflict, Expired
 from .limits import Rule
 from .store import EventRow, KeyRow, SignalRow, StepRow
 from .task import ENDED, NEW, SIGNALS, TERMINAL_EVENTS, Ref, State, Step, Submission, Submitted, Task, extra_json
@@ -21,7 +21,7 @@ Steer = Callable[[Book, Ref, Task | None], Task | None]  # moves one task, given
 def submit(book: Book, submission: Submission, known: Submitted | KeyRow | None) -> Submitted:
     """Accept new tasks, all of them; what was submitted before, as `known` or this tick has it, is accepted once.
 
-    Raises Conflict for a known key with another body.
+    Raises Conflict for a known key with another body, Expired for what is new and whose deadline has passed.
     """
     mark = (submission.tenant, submission.route, submission.key)
     row = book.writes.keys.get(mark) if submission.key else None
@@ -34,6 +34,9 @@ def submit(book: Book, submission: Submission, known: Submitted | KeyRow | None)
     ids = tuple(task.id for task in submission.tasks)
     if isinstance(known, Submitted) or submission.tasks[0].ref in book.writes.new:
         return Submitted(ids, submission.batch_id, replayed=True)
+    now = book.clock.now()
+    if any(task.deadline is not None and task.deadline <= now for task in submission.tasks):
+        raise Expired("the deadline has passed already")
     for task in submission.tasks:
         book.accept(task)
     if submission.key:

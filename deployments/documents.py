@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from cluster.task import Step, Task
+from cluster.client import Why
+from cluster.task import State, Step, Task
 from cluster.tasklog import LogLine
+from cluster.waits import read
 
 NULL = "null"
 
 _text = json.JSONEncoder().encode
 
 
-def task_json(task: Task) -> str:
+def task_json(task: Task, why: Why | None = None) -> str:
+    """The task; `why` is what keeps it in the queue, where somebody asked."""
+    waits = task.state == State.WAITING
     return _object(
         id=_text(task.id),
         agent=_text(task.agent),
@@ -27,13 +31,24 @@ def task_json(task: Task) -> str:
         attempts=str(task.attempts),
         priority=str(task.priority),
         tags=task.tags,
+        limit_key=_text(task.limit_key),
         created_at=_moment(task.created_at),
         started_at=_moment(task.started_at),
         ended_at=_moment(task.ended_at),
-        run_at=_moment(task.run_at or None),
+        run_at=NULL if waits else _moment(task.run_at or None),
+        deadline=_moment(task.deadline),
         cancel_requested_at=_moment(task.cancel_requested_at),
+        waiting_on=waits_json(task.waiting_on or "{}") if waits else NULL if why is None else _why_json(why),
+        parent_id=_text(task.parent_id) if task.parent_id else NULL,
         batch_id=_text(task.batch_id) if task.batch_id else NULL,
     )
+
+
+def waits_json(stored: str) -> str:
+    """What a task waits for, from how it is stored."""
+    waits = read(stored)
+    left = sum(number for _, number in waits.children)
+    return _object(until=_moment(waits.until), signals=_text(waits.signals), children=str(left))
 
 
 def step_json(step: Step) -> str:
@@ -66,6 +81,16 @@ def list_json(items: Iterable[str], next_cursor: str | None = None) -> str:
 def moment(at: float) -> str:
     """Seconds since the epoch as RFC 3339, in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _why_json(why: Why) -> str:
+    return _object(
+        reason=_text(why.reason),
+        limit_key=_text(why.limit_key),
+        place=_text(why.place),
+        until=_moment(why.until),
+        estimate=_text(None if why.estimate is None else round(why.estimate, 3)),
+    )
 
 
 def _object(**parts: str) -> str:

@@ -7,14 +7,15 @@ import json
 from cluster.task import Event
 
 from . import sse
-from .documents import moment
+from .documents import moment, waits_json
 
 
 def event_json(event: Event) -> str:
     """`{seq, type, at, attempt, step?, data}`."""
     step = "" if event.step is None else f'"step":{json.dumps(event.step)},'
+    data = waits_json(event.data) if event.type == "waiting" else event.data
     head = f'"seq":{event.seq},"type":{json.dumps(event.type)},"at":"{moment(event.at)}","attempt":{event.attempt}'
-    return f'{{{head},{step}"data":{event.data}}}'
+    return f'{{{head},{step}"data":{data}}}'
 
 
 def event_bytes(event: Event) -> bytes:

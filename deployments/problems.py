@@ -15,7 +15,7 @@ from agents import Permanent, Retryable, RubatoError
 from agents.artifacts import ArtifactMissing
 from agents.errors import InvalidInput, NotLoadable, Overloaded
 from agents.ids import new_id
-from cluster.errors import Conflict, Fenced, StoreProblem, Unavailable
+from cluster.errors import Conflict, Expired, Fenced, StoreProblem, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS = 50  # how many lines `errors` holds at most
@@ -162,6 +162,7 @@ _TABLE: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (InvalidInput, lambda error: invalid_input(_sentence(error), error.problems)),
     (ArtifactMissing, _missing),
     (Conflict, lambda error: conflict(_sentence(error))),
+    (Expired, lambda error: invalid_request(_sentence(error), ("options.deadline: has passed already",))),
     (Overloaded, lambda error: overloaded(_sentence(error), error.retry_after)),
     (Unavailable, _unanswered),
     (Fenced, _down),

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from agents.ids import is_id
+from cluster.client import Why
 from cluster.task import Task
 
 from ..documents import task_json
@@ -23,8 +24,8 @@ def json_answer(text: str, status: int = 200, headers: Headers = ()) -> Response
     return Response(text.encode(), status, dict(headers), "application/json")
 
 
-def task_answer(task: Task, status: int = 200, headers: Headers = ()) -> Response:
-    return json_answer(task_json(task), status, headers)
+def task_answer(task: Task, status: int = 200, headers: Headers = (), why: Why | None = None) -> Response:
+    return json_answer(task_json(task, why), status, headers)
 
 
 def accepted(task: Task, prefers: Preference) -> Response:

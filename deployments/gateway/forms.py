@@ -7,21 +7,31 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.json_schema import WithJsonSchema
 from starlette.requests import Request
 
 from agents.ids import is_id
-from cluster.task import Options, State
+from agents.policies import YEAR
+from cluster.task import AGENT_KEY, DEFAULT_KEY, Filter, State
 
 from ..nearest import suggestion
 from ..problems import Refused, invalid_request
 
 BATCH = 10_000  # inputs of one batch
 PAGE = 200  # items of one page
-YEAR = 366 * 24 * 3600.0
-EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
-LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC).timestamp()
+LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -33,7 +43,7 @@ def _moment(value: Any) -> float:
     if not (isinstance(value, str) and _RFC3339.fullmatch(value)):
         raise ValueError("must be a moment as RFC 3339 with its offset, such as 2030-01-31T08:00:00Z")
     at = datetime.fromisoformat(value.upper())
-    if not EARLIEST.timestamp() <= at.replace(tzinfo=UTC).timestamp() <= LATEST.timestamp():
+    if not EARLIEST <= at.replace(tzinfo=UTC).timestamp() <= LATEST:
         raise ValueError("must lie between the years 1971 and 9998")
     return at.timestamp()
 
@@ -44,6 +54,12 @@ def _short(text: str) -> str:
     return text
 
 
+def _no_agents_key(key: str) -> str:
+    if key.startswith(AGENT_KEY):
+        raise ValueError(f"must not begin with {AGENT_KEY!r}: that is where the limits of an agent stand")
+    return key
+
+
 def _id(text: str) -> str:
     if not is_id(text):
         raise ValueError("must be an id: a UUID in lower case, as answers show it")
@@ -52,6 +68,9 @@ def _id(text: str) -> str:
 
 Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Short = Annotated[str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_short)]
+LimitKey = Annotated[
+    Short, AfterValidator(_no_agents_key), Field(json_schema_extra={"not": {"pattern": f"^{AGENT_KEY}"}})
+]
 Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
@@ -59,19 +78,37 @@ class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class RetryOptions(_Form):
+    """Before attempt n+1 it waits `base` * 2**(n-1) seconds, at most `cap`, plus up to `jitter` of itself by chance."""
+
+    base: Annotated[float | None, Field(strict=True, ge=0, le=YEAR, description="seconds")] = None
+    cap: Annotated[float | None, Field(strict=True, ge=0, le=YEAR, description="seconds")] = None
+    jitter: Annotated[float | None, Field(strict=True, ge=0, le=1)] = None
+
+
 class TaskOptions(_Form):
     """What may be asked of a task; what is not said is the agent's own policy."""
 
     priority: Annotated[int, Field(strict=True, ge=-100, le=100, description="higher goes first")] = 0
     run_at: Annotated[Moment | None, Field(description="not before this moment")] = None
+    deadline: Annotated[Moment | None, Field(description="the end of all: later it neither starts nor goes on")] = None
     timeout: Annotated[
         float | None, Field(strict=True, gt=0, le=YEAR, description="running seconds of one attempt")
     ] = None
     max_attempts: Annotated[int | None, Field(strict=True, ge=1, le=100)] = None
+    retry: RetryOptions | None = None
+    limit_key: Annotated[LimitKey, Field(description="whose limits it counts against, and whose turn it takes")] = (
+        DEFAULT_KEY
+    )
     tags: Annotated[list[Short], Field(max_length=32, description="to find the task by")] = Field(default_factory=list)
 
-    def record(self) -> Options:
-        return Options(self.priority, self.run_at, self.timeout, self.max_attempts, tuple(self.tags))
+    @field_validator("deadline")
+    @classmethod
+    def _after_run_at(cls, deadline: float | None, info: ValidationInfo) -> float | None:
+        run_at = info.data.get("run_at")
+        if deadline is not None and run_at is not None and deadline <= run_at:
+            raise ValueError("must come after run_at")
+        return deadline
 
 
 class NewTask(_Form):
@@ -90,14 +127,24 @@ class NewBatch(_Form):
     options: TaskOptions = Field(default_factory=TaskOptions)  # pydantic copies a default at length, every time
 
 
-class ListQuery(_Form):
-    """Which tasks a list holds; all that is said must hold."""
+class _Which(_Form):
+    """Which tasks; all that is said must hold."""
 
     agent: Short | None = None
     state: State | None = None
     tag: Short | None = None
     batch_id: Id | None = None
+    parent_id: Id | None = None
     idempotency_key: Short | None = None
+
+    @property
+    def filter(self) -> Filter:
+        return Filter(*(getattr(self, name) for name in Filter._fields))
+
+
+class ListQuery(_Which):
+    """Which tasks a list holds; all that is said must hold."""
+
     cursor: Annotated[Id | None, Field(description="`next_cursor` of the page before")] = None
     limit: Annotated[int, Field(ge=1, le=PAGE)] = 50
 
@@ -107,6 +154,8 @@ class UploadQuery(_Form):
 
     name: Short | None = None
 
+
+PARTS: dict[str, type[BaseModel]] = {"options": TaskOptions, "retry": RetryOptions}  # forms within forms, by field
 
 _adapters: dict[type[BaseModel], TypeAdapter[Any]] = {
     form: TypeAdapter(form) for form in (TaskOptions, NewTask, NewBatch, ListQuery, UploadQuery)
@@ -155,7 +204,7 @@ def _sentence(form: type[BaseModel], problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place)[:120] or "body"
     if problem["type"] == "extra_forbidden":
-        known = TaskOptions if place[:-1] == ["options"] else form
+        known = PARTS.get(place[-2], form) if len(place) > 1 else form
         kind = "option" if known is TaskOptions else "field"
         return f"{name}: there is no such {kind}{suggestion(place[-1], known.model_fields)}"
     if problem["type"] == "model_type":

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents import Mode
 from cluster.task import State
@@ -38,6 +38,28 @@ class TaskError(_Document):
     attempt: int | None = None
 
 
+class Waits(_Document):
+    """What a task in the state `waiting` waits for; whatever comes first wakes it."""
+
+    until: datetime | None
+    signals: list[str]
+    children: int
+
+
+class Held(_Document):
+    """What keeps a queued task from running, and the limit key whose limit that is.
+
+    `place` counts from 1 within the task's limit key, and is 10001 for all beyond the 10,000th; `until` is when this
+    may end by itself, `estimate` seconds until its turn: null where nobody knows.
+    """
+
+    reason: Literal["run_at", "paused", "rate", "concurrency", "no_worker", "queue"]
+    limit_key: str | None
+    place: int | None
+    until: datetime | None
+    estimate: float | None
+
+
 class Task(_Document):
     """One task; what is null has not happened, or was not asked for."""
 
@@ -52,11 +74,15 @@ class Task(_Document):
     attempts: int
     priority: int
     tags: list[str]
+    limit_key: str
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     run_at: datetime | None
+    deadline: datetime | None
     cancel_requested_at: datetime | None
+    waiting_on: Waits | Held | None = Field(description="for a queued task only where it is asked for by its id")
+    parent_id: UUID | None
     batch_id: UUID | None
 
 

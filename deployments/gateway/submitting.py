@@ -5,19 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
 from agents.agent import read_input
 from agents.catalog import Catalog, Entry
 from agents.errors import InvalidInput
-from cluster.task import Options, Submission, Task
+from cluster.task import Options, Submission, Task, extra_json
 
 from ..bodies import parse
 from ..nearest import by_likeness
-from ..problems import ERRORS, Problem, Refused, conflict, invalid_input, not_found, problem_of, too_large
-from .forms import NewBatch, NewTask, fill
+from ..problems import (
+    ERRORS,
+    Problem,
+    Refused,
+    conflict,
+    invalid_input,
+    invalid_request,
+    not_found,
+    problem_of,
+    too_large,
+)
+from .forms import NewBatch, NewTask, TaskOptions, fill
 from .fragments import elements, member
 
 NAMED = 20  # agents that a problem lists
@@ -40,7 +50,7 @@ def read_task(catalog: Catalog, body: bytes, limit: int) -> Order:
     entry = background_agent(catalog, form.agent)
     text = member(body.decode(), "input")
     check_input(entry, text, limit)
-    return Order(entry, (text,), form.options.record(), whole)
+    return Order(entry, (text,), read_options(form.options, entry), whole)
 
 
 def read_batch(catalog: Catalog, body: bytes, limit: int) -> Order:
@@ -48,12 +58,13 @@ def read_batch(catalog: Catalog, body: bytes, limit: int) -> Order:
     whole = parse(body)
     form = fill(NewBatch, whole)
     entry = background_agent(catalog, form.agent)
+    options = read_options(form.options, entry)
     texts = tuple(elements(member(body.decode(), "inputs")))
     found = ((place, _problem(entry, text, limit, f"inputs.{place}")) for place, text in enumerate(texts))
     wrong = {place: problem for place, problem in found if problem}
     if wrong:
         raise Refused(_summary(entry, wrong, len(texts)))
-    return Order(entry, texts, form.options.record(), whole)
+    return Order(entry, texts, options, whole)
 
 
 def read_run(entry: Entry, body: bytes, limit: int) -> Order:
@@ -62,6 +73,26 @@ def read_run(entry: Entry, body: bytes, limit: int) -> Order:
     text = body.decode().strip(" \t\r\n")
     check_input(entry, text, limit)
     return Order(entry, (text,), Options(), whole)
+
+
+def read_options(form: TaskOptions, entry: Entry) -> Options:
+    """What is asked of a task; the parts of `retry` that are not said are the agent's own. Raises Refused."""
+    given, retry = form.retry and form.retry.model_dump(exclude_none=True), None
+    if given and entry.agent.background is not None:
+        try:
+            retry = asdict(replace(entry.agent.background.retry, **given))
+        except ValueError as error:
+            raise Refused(invalid_request("Mend what is listed in `errors`.", (f"options.{error}",))) from None
+    return Options(
+        form.priority,
+        form.run_at,
+        form.timeout,
+        form.max_attempts,
+        tuple(form.tags),
+        form.limit_key,
+        form.deadline,
+        retry,
+    )
 
 
 def submission(
@@ -73,10 +104,10 @@ def submission(
     tags = json.dumps(options.tags)
     timeout = options.timeout or policy.timeout
     attempts = options.max_attempts or policy.max_attempts
-    fixed = (options.priority, tags, batch_id, attempts, timeout, now)
-    run_at = options.run_at or 0.0
+    fixed = (options.priority, tags, batch_id, attempts, timeout, now, options.limit_key, options.deadline)
+    extra, run_at = extra_json(retry=options.retry), options.run_at or 0.0
     tasks = tuple(
-        Task(tenant, id, entry.name, entry.version, text, *fixed, run_at=run_at)
+        Task(tenant, id, entry.name, entry.version, text, *fixed, extra=extra, run_at=run_at)
         for id, text in zip(ids, order.texts, strict=True)
     )
     return Submission(tenant, route, tasks, key, digest(order.whole) if key else "", batch_id)

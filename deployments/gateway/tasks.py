@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cluster.task import Filter
+from cluster.task import State
 
 from .. import bodies
 from ..documents import list_json, log_json, step_json, task_json
@@ -25,14 +25,14 @@ class Tasks:
         self._limit = services.limits.input
 
     async def one(self, request: Request) -> Response:
-        id, prefers = task_id(request), preference(request.headers.getlist("prefer"))
-        task = known(await self._ledger.task(tenant_of(request), id, prefers.patience), id)
-        return task_answer(task, headers=applied(wait=prefers.wait))
+        id, prefers, tenant = task_id(request), preference(request.headers.getlist("prefer")), tenant_of(request)
+        task = known(await self._ledger.task(tenant, id, prefers.patience), id)
+        why = await self._ledger.why(tenant, id) if task.state == State.QUEUED else None
+        return task_answer(task, headers=applied(wait=prefers.wait), why=why)
 
     async def many(self, request: Request) -> Response:
         asked = query(request, ListQuery)
-        wanted = Filter(asked.agent, asked.state, asked.tag, asked.batch_id, asked.idempotency_key)
-        found = await self._ledger.tasks(tenant_of(request), wanted, asked.cursor, asked.limit + 1)
+        found = await self._ledger.tasks(tenant_of(request), asked.filter, asked.cursor, asked.limit + 1)
         page = found[: asked.limit]
         return json_answer(list_json(map(task_json, page), page[-1].id if len(found) > len(page) else None))
 

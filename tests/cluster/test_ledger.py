@@ -11,7 +11,7 @@ import pytest
 from cluster import steering
 from cluster.book import Book
 from cluster.claims import LEASE, Ending, Verdict
-from cluster.errors import Conflict, Unavailable
+from cluster.errors import Conflict, Expired, Unavailable
 from cluster.ledger import Ledger
 from cluster.task import Filter, Submission, Task
 
@@ -68,6 +68,21 @@ async def test_a_submit_and_its_claim_share_a_commit_when_a_pull_is_parked(ledge
 
     assert (await pull).task.attempts == 1
     assert store.commits == 1
+
+
+async def test_what_is_past_its_deadline_is_accepted_only_where_it_was_before(
+    ledger: Ledger, clock: ManualClock
+) -> None:
+    one = task(deadline=clock.time + 5)
+    await ledger.submit(submission(one, key="k", digest="d"))
+    clock.advance(5)
+
+    again = await ledger.submit(submission(one, key="k", digest="d"))
+    with pytest.raises(Expired):
+        await ledger.submit(submission(task(), task(deadline=clock.time)))
+
+    assert (again.task_ids, again.replayed) == ((one.id,), True)
+    assert len(await ledger.tasks("", Filter(), None, 10)) == 1
 
 
 async def test_a_row_that_fails_fails_alone(ledger: Ledger, store: ShakyStore) -> None:

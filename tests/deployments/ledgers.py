@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
+from cluster import waits
 from cluster.claims import Answer, Claim, Ending, Hello, Orders, Report, StepDone, Verdict
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
+from cluster.waits import Waits
 
 
 @asynccontextmanager
@@ -65,6 +67,9 @@ class Hand:
 
     async def fail(self, claim: Claim, error: str) -> None:
         await self._report(claim, verdict=Verdict(Ending.FAILED, error=error))
+
+    async def wait(self, claim: Claim, for_what: Waits) -> None:
+        await self._report(claim, verdict=Verdict(Ending.WAITING, waiting_on=waits.write(for_what)))
 
     async def cancel(self, claim: Claim) -> None:
         await self._report(claim, verdict=Verdict(Ending.CANCELED))

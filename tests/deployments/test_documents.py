@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
-from cluster.task import Step
+from cluster import waits
+from cluster.task import Event, Step
 from cluster.tasklog import LogLine
+from cluster.waits import Waits
 from deployments.documents import list_json, log_json, moment, step_json, task_json
+from deployments.events import event_json
 from tests.cluster.making import task
 
 
@@ -20,8 +23,20 @@ def test_stored_json_goes_in_as_it_is() -> None:
 def test_what_has_not_happened_is_null() -> None:
     shown = json.loads(task_json(task()))
 
-    names = ["output", "error", "started_at", "ended_at", "run_at", "cancel_requested_at", "batch_id"]
+    names = ["output", "error", "started_at", "ended_at", "run_at", "deadline", "cancel_requested_at"]
+    names += ["waiting_on", "parent_id", "batch_id"]
     assert [shown[name] for name in names] == [None] * len(names)
+
+
+def test_what_a_task_waits_for_has_its_moment_as_all_have() -> None:
+    stored = waits.write(Waits(1_893_456_000.25, ("go",), (("map", 2), ("call", 1))))
+    shown = {"until": "2030-01-01T00:00:00.250Z", "signals": ["go"], "children": 3}
+
+    waiting = json.loads(task_json(task(state="waiting", waiting_on=stored, run_at=1_893_456_000.25)))
+    event = json.loads(event_json(Event(4, "waiting", 0.0, 1, None, stored)))
+
+    assert (waiting["waiting_on"], waiting["run_at"]) == (shown, None)
+    assert event["data"] == shown
 
 
 def test_texts_are_quoted() -> None:

@@ -12,7 +12,7 @@ import pytest
 from agents import Permanent, Retryable
 from agents.artifacts import ArtifactMissing
 from agents.errors import InvalidInput, NotLoadable, Overloaded, StepError
-from cluster.errors import Conflict, Fenced, StoreProblem, Unavailable
+from cluster.errors import Conflict, Expired, Fenced, StoreProblem, Unavailable
 from deployments.problems import Problem, Refused, invalid_input, problem_of
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
         (InvalidInput("no", ("text: Field required",)), 422, "/problems/invalid-input", None),
         (ArtifactMissing("no artifact"), 422, "/problems/missing-artifact", None),
         (Conflict("no"), 409, "/problems/conflict", None),
+        (Expired("no"), 422, "/problems/invalid-request", None),
         (Overloaded("no", 2.1), 429, "/problems/overloaded", "3"),
         (Unavailable("no", 0.1), 503, "/problems/unavailable", "1"),
         (Fenced("no"), 503, "/problems/unavailable", "10"),

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
-from agents import Agent, Artifact, Background, Context, Realtime
+from agents import Agent, Artifact, Background, Context, Realtime, Retry
 from agents.catalog import Catalog, Entry
 
 
@@ -22,7 +22,7 @@ class Both(Agent[Text, Text]):
 
     name = "both"
     version = "v7"
-    background = Background(max_attempts=5, timeout=90)
+    background = Background(max_attempts=5, timeout=90, retry=Retry(base=2, cap=60, jitter=0.25))
 
     async def run(self, ctx: Context, input: Text) -> Text:
         return input

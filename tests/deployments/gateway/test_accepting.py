@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -29,7 +29,8 @@ async def test_a_task_is_accepted_with_its_agents_policy_and_can_be_found(
     assert answer.headers["location"] == f"/v1/tasks/{task['id']}"
     assert (task["state"], task["input"], task["version"], task["tenant"]) == ("queued", INPUT, "v7", "")
     assert (task["run_at"], task["output"], task["error"], task["batch_id"]) == (None, None, None, None)
-    assert (await client.get(answer.headers["location"])).json() == task
+    assert (task["limit_key"], task["deadline"], task["parent_id"]) == ("default", None, None)
+    assert (await client.get(answer.headers["location"])).json() | {"waiting_on": None} == task
     stored = await ledger.task("", task["id"])
     assert stored is not None
     assert (stored.max_attempts, stored.timeout) == (5, 90)
@@ -42,16 +43,58 @@ async def test_options_reach_the_task(client: httpx.AsyncClient, ledger: Ledger)
         "timeout": 0.5,
         "max_attempts": 100,
         "tags": ["a", "ü" * 127],
+        "limit_key": "acme/eu",
+        "deadline": "2031-05-06T07:08:10+02:00",
+        "retry": {"base": 0, "cap": 5, "jitter": 1},
     }
 
     answer = await client.post("/v1/tasks", json={**TASK, "options": options})
 
     task = answer.json()
     assert (task["priority"], task["tags"], task["run_at"]) == (-100, options["tags"], "2031-05-06T05:08:09.500Z")
+    assert (task["limit_key"], task["deadline"]) == ("acme/eu", "2031-05-06T05:08:10.000Z")
     stored = await ledger.task("", task["id"])
     assert stored is not None
     assert (stored.max_attempts, stored.timeout) == (100, 0.5)
+    assert stored.retry == options["retry"]
     assert stored.run_at == datetime(2031, 5, 6, 5, 8, 9, 500_000, tzinfo=UTC).timestamp()
+
+
+async def test_what_is_not_said_of_the_retries_is_the_agents_own(client: httpx.AsyncClient, ledger: Ledger) -> None:
+    for given, stored in {"{}": None, '{"cap":30}': {"base": 2, "cap": 30, "jitter": 0.25}}.items():
+        answer = await client.post(
+            "/v1/tasks", content=f'{{"agent":"both","input":{{"text":"a"}},"options":{{"retry":{given}}}}}'
+        )
+
+        task = await ledger.task("", answer.json()["id"])
+        assert task is not None
+        assert task.retry == stored
+
+
+async def test_options_hold_for_each_task_of_a_batch(client: httpx.AsyncClient, ledger: Ledger) -> None:
+    options = {"limit_key": "k", "deadline": "2031-01-01T00:00:00Z", "retry": {"base": 1}}
+
+    await client.post("/v1/tasks/batch", json={**BATCH, "options": options})
+
+    tasks = await ledger.tasks("", Filter(), None, 10)
+    assert [(task.limit_key, task.deadline, task.retry and task.retry["base"]) for task in tasks] == [
+        ("k", datetime(2031, 1, 1, tzinfo=UTC).timestamp(), 1)
+    ] * 2
+
+
+async def test_what_was_accepted_in_time_is_replayed_after_its_deadline(client: httpx.AsyncClient) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=0.2)).isoformat()
+    late = {**TASK, "options": {"deadline": soon}}
+    key = {"Idempotency-Key": "k"}
+    first = await client.post("/v1/tasks", json=late, headers=key)
+    await asyncio.sleep(0.3)
+
+    again = await client.post("/v1/tasks", json=late, headers=key)
+    anew = await client.post("/v1/tasks", json=late)
+
+    assert (first.status_code, again.status_code, anew.status_code) == (202, 202, 422)
+    assert again.json()["id"] == first.json()["id"]
+    assert anew.json()["errors"] == ["options.deadline: has passed already"]
 
 
 async def test_an_input_is_stored_as_it_was_sent_with_every_digit(client: httpx.AsyncClient, ledger: Ledger) -> None:
@@ -144,7 +187,7 @@ async def test_a_key_means_another_thing_on_another_route(client: httpx.AsyncCli
     assert [answer.status_code for answer in answers] == [202, 202, 202]
 
 
-@pytest.mark.parametrize("key", [b"", b"x" * 256, b"a\tb", "ü".encode(), b"a\x7f"])
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"x" * 10_000, b"a\tb", "ü".encode(), b"a\x7f"])
 async def test_a_key_that_cannot_be_used_is_refused(client: httpx.AsyncClient, ledger: Ledger, key: bytes) -> None:
     for route, body in {"/v1/tasks": TASK, "/v1/tasks/batch": BATCH}.items():
         answer = await client.post(route, json=body, headers={b"Idempotency-Key": key})

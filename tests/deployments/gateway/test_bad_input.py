@@ -85,7 +85,13 @@ REQUESTS = {
         {**TASK, "options": {"prioritty": 1}},
         "options.prioritty: there is no such option; did you mean 'priority'?",
     ),
-    "an option of a later time": ({**TASK, "options": {"deadline": "x"}}, "options.deadline: there is no such option"),
+    **{
+        f"an option of a later time: {name}": (
+            {**TASK, "options": {name: "x"}},
+            f"options.{name}: there is no such option",
+        )
+        for name in ("session", "market", "callback", "budget")
+    },
     "too low a priority": ({**TASK, "options": {"priority": -101}}, "options.priority: "),
     "too high a priority": ({**TASK, "options": {"priority": 101}}, "options.priority: "),
     "a priority that is text": ({**TASK, "options": {"priority": "5"}}, "options.priority: "),
@@ -103,6 +109,54 @@ REQUESTS = {
     "an impossible offset": ({**TASK, "options": {"run_at": "2030-01-01T00:00:00+99:00"}}, "options.run_at: "),
     "a moment long ago": ({**TASK, "options": {"run_at": "0001-01-01T00:00:00+14:00"}}, "options.run_at: must lie"),
     "a moment too far": ({**TASK, "options": {"run_at": "9999-12-31T23:59:59-14:00"}}, "options.run_at: must lie"),
+    "a deadline that has passed": (
+        {**TASK, "options": {"deadline": "2020-01-01T00:00:00Z"}},
+        "options.deadline: has passed already",
+    ),
+    "a deadline without offset": (
+        {**TASK, "options": {"deadline": "2030-01-01T00:00:00"}},
+        "options.deadline: must be a moment",
+    ),
+    "a deadline before the start": (
+        {**TASK, "options": {"deadline": "2030-01-01T00:00:00Z", "run_at": "2030-01-01T00:00:01Z"}},
+        "options.deadline: must come after run_at",
+    ),
+    "a deadline at the start": (
+        {**TASK, "options": {"run_at": "2030-01-01T00:00:00Z", "deadline": "2030-01-01T01:00:00+01:00"}},
+        "options.deadline: must come after run_at",
+    ),
+    "a retry that is a number": ({**TASK, "options": {"retry": 3}}, "options.retry: must be an object"),
+    "a retry with a field too many": (
+        {**TASK, "options": {"retry": {"bass": 1}}},
+        "options.retry.bass: there is no such field; did you mean 'base'?",
+    ),
+    "a wait below nothing": ({**TASK, "options": {"retry": {"base": -1}}}, "options.retry.base: "),
+    "a wait of more than a year": ({**TASK, "options": {"retry": {"base": 1e9, "cap": 1e9}}}, "options.retry.base: "),
+    "a cap of more than a year": ({**TASK, "options": {"retry": {"cap": 1e9}}}, "options.retry.cap: "),
+    "a cap below nothing": ({**TASK, "options": {"retry": {"cap": -0.5}}}, "options.retry.cap: "),
+    "a wait that is text": ({**TASK, "options": {"retry": {"base": "1"}}}, "options.retry.base: "),
+    "a jitter below nothing": ({**TASK, "options": {"retry": {"jitter": -0.1}}}, "options.retry.jitter: "),
+    "a jitter above one": ({**TASK, "options": {"retry": {"jitter": 1.1}}}, "options.retry.jitter: "),
+    "a first wait above the cap": (
+        {**TASK, "options": {"retry": {"base": 10, "cap": 5}}},
+        "options.retry: base must be between 0 and cap",
+    ),
+    "a first wait above the agent's cap": (
+        {**TASK, "options": {"retry": {"base": 61}}},
+        "options.retry: base must be between 0 and cap",
+    ),
+    "an empty limit key": ({**TASK, "options": {"limit_key": ""}}, "options.limit_key: "),
+    "a limit key of 10 kB": ({**TASK, "options": {"limit_key": "k" * 10_000}}, "options.limit_key: "),
+    "a limit key of 256 bytes": (
+        {**TASK, "options": {"limit_key": "ü" * 128}},
+        "options.limit_key: must have 1 to 255",
+    ),
+    "a limit key that is a number": ({**TASK, "options": {"limit_key": 7}}, "options.limit_key: "),
+    "the limit key of an agent": (
+        {**TASK, "options": {"limit_key": "agent:both"}},
+        "options.limit_key: must not begin with 'agent:'",
+    ),
+    "a tag of 10 kB": ({**TASK, "options": {"tags": ["t" * 10_000]}}, "options.tags.0: "),
     "too many tags": ({**TASK, "options": {"tags": ["a"] * 33}}, "options.tags: "),
     "too long a tag": ({**TASK, "options": {"tags": ["ü" * 128]}}, "options.tags.0: must have 1 to 255 bytes"),
     "an empty tag": ({**TASK, "options": {"tags": [""]}}, "options.tags.0: "),

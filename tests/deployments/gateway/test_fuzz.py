@@ -26,6 +26,9 @@ WORDS = [
     "run_at",
     "timeout",
     "max_attempts",
+    "deadline",
+    "retry",
+    "limit_key",
     "tags",
     "text",
     "amount",
@@ -37,15 +40,19 @@ JSON = st.recursive(
     lambda below: st.lists(below, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | TEXTS, below, max_size=4),
     max_leaves=12,
 )
+MOMENTS = st.datetimes().map(lambda at: at.isoformat() + "Z")
 INPUTS = st.fixed_dictionaries({"text": TEXTS}) | JSON
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
         "priority": JSON | st.integers(-150, 150),
-        "run_at": JSON | st.datetimes().map(lambda at: at.isoformat() + "Z"),
+        "run_at": JSON | MOMENTS,
         "timeout": JSON | st.floats(),
         "max_attempts": JSON | st.integers(0, 110),
         "tags": JSON | st.lists(TEXTS, max_size=40),
+        "deadline": JSON | MOMENTS,
+        "limit_key": JSON | TEXTS | st.sampled_from(["agent:both", "acme"]),
+        "retry": JSON | st.dictionaries(st.sampled_from(["base", "cap", "jitter"]), NUMBERS | st.floats(0, 1)),
     },
 )
 REQUESTS = st.fixed_dictionaries(
@@ -100,7 +107,9 @@ async def test_whatever_is_accepted_can_be_read_back(client: httpx.AsyncClient, 
 
     if answer.status_code == 202:
         task = answer.json()
-        assert (await client.get(f"/v1/tasks/{task['id']}")).json() == task
+        read = (await client.get(f"/v1/tasks/{task['id']}")).json()
+        assert read | {"waiting_on": None} == task
+        assert read["waiting_on"]["reason"] in ("no_worker", "run_at")
         assert task["input"] == request["input"]
     else:
         assert answer.status_code in (400, 404, 409, 413, 422)

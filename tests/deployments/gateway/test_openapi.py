@@ -84,7 +84,10 @@ async def test_every_operation_has_a_name_of_its_own_and_its_path_parameters(doc
         ({"agent": "both", "input": {"text": "a"}, "options": {"priority": 100, "tags": ["a"]}}, True),
         ({"agent": "both", "input": {"text": "a"}, "options": {"run_at": "2030-01-01T00:00:00Z"}}, True),
         ({"agent": "both", "input": {"text": "a"}, "options": {"priority": 101}}, False),
+        ({"agent": "both", "input": {"text": "a"}, "options": {"retry": {"base": 1}, "limit_key": "a:b"}}, True),
         ({"agent": "both", "input": {"text": "a"}, "options": {"colour": "red"}}, False),
+        ({"agent": "both", "input": {"text": "a"}, "options": {"retry": {"jitter": 2}}}, False),
+        ({"agent": "both", "input": {"text": "a"}, "options": {"limit_key": "agent:both"}}, False),
         ({"agent": "both"}, False),
     ],
 )
