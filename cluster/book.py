@@ -90,6 +90,12 @@ class Book:
     def take_writes(self) -> Writes:
         """What this tick commits; the next one starts empty."""
         writes, self.writes = self.writes, Writes()
+        for (agent, was, state), number in writes.arrows.items():
+            if was:
+                writes.counts[agent, was] -= number
+            writes.counts[agent, state] += number
+        for key, change in writes.counts.items():
+            self.counts[key] += change
         return writes
 
     def look(self, ref: Ref, stored: Task | None) -> Task | None:
@@ -109,7 +115,7 @@ class Book:
     def accept(self, task: Task) -> None:
         """A task that is new."""
         self.writes.new[task.tenant, task.id] = task
-        self._counted(task.agent, task.state, 1)
+        self.writes.arrows[task.agent, "", task.state] += 1
         self.refer(task, task.input)
         if task.state == State.QUEUED:
             self.ready.add(task, self.clock.now())
@@ -118,7 +124,7 @@ class Book:
         """Hand a queued task to a worker. A resume after a wait goes on with the attempt that it is."""
         now = self.clock.now()
         begins = task.rank == NEW
-        claimed = task._replace(
+        claimed = task.but(
             state=State.RUNNING.value,
             worker=worker,
             fence=task.fence + 1,
@@ -149,7 +155,7 @@ class Book:
 
     def enqueue(self, task: Task, **changes: object) -> Task:
         """A task that is on record becomes queued."""
-        queued = task._replace(state=State.QUEUED.value, **changes)  # type: ignore[arg-type]
+        queued = task.but(state=State.QUEUED.value, **changes)
         self.put(queued, task.state)
         self.ready.add(queued, self.clock.now())
         return queued
@@ -159,7 +165,7 @@ class Book:
         self.let_go(holding)
         task, now = holding.task, self.clock.now()
         self.event(holding, holding.events, "waiting", now, data=waiting_on)
-        waiting = task._replace(
+        waiting = task.but(
             state=State.WAITING.value,
             worker=None,
             waiting_on=waiting_on,
@@ -180,7 +186,7 @@ class Book:
             self.ready.discard(task)
             self.enqueue(task, **changes)
         else:
-            self.put(task._replace(**changes), task.state)  # type: ignore[arg-type]
+            self.put(task.but(**changes), task.state)
 
     def finish(self, holding: Holding, state: State, **changes: object) -> None:
         """The end of a task that is held."""
@@ -189,13 +195,13 @@ class Book:
 
     def end(self, task: Task, state: State, events: int, **changes: object) -> Task:
         """The end of a task that nobody holds."""
-        ended = task._replace(
+        ended = task.but(
             state=state.value,
             worker=None,
             waiting_on=None,
             ended_at=self.clock.now(),
             events=events + 1,
-            **changes,  # type: ignore[arg-type]
+            **changes,
         )
         if task.state == State.QUEUED:
             self.ready.discard(task)
@@ -206,8 +212,7 @@ class Book:
     def put(self, task: Task, was: str) -> None:
         """The task as it is to be stored, and the state that it had before."""
         if task.state != was:
-            self._counted(task.agent, was, -1)
-            self._counted(task.agent, task.state, 1)
+            self.writes.arrows[task.agent, was, task.state] += 1
         self.writes.put(task)
 
     def event(
@@ -252,10 +257,6 @@ class Book:
         """A key that was passed over may be served again, as far as its limits go."""
         for agent in self.passed.pop(owner, ()):
             self.ready.resume(agent, owner)
-
-    def _counted(self, agent: str, state: str, change: int) -> None:
-        self.counts[agent, state] += change
-        self.writes.counts[agent, state] += change
 
 
 def is_over(task: Task) -> bool:

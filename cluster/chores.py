@@ -56,8 +56,7 @@ class Chores:
         for task in writes.pending():
             if task.children and (task.ended or task.cancel_requested_at is not None):
                 self._parents[task.ref] = None
-            moment = _moment(task)
-            if moment is not None and moment < self._next:
+            if (task.run_at or task.deadline is not None) and (moment := _moment(task)) < self._next:
                 self._next = moment
                 self._due.set()
         if self._untold or self._parents:
@@ -131,14 +130,14 @@ class Chores:
             continue
 
 
-def _moment(task: Task) -> float | None:
-    """When the clock would do something to this task."""
+def _moment(task: Task) -> float:
+    """When the clock would do something to this task, inf for never."""
     moments = []
     if task.state == State.WAITING and task.run_at:
         moments.append(task.run_at)
     if task.deadline is not None and task.state in (State.QUEUED, State.WAITING):
         moments.append(task.deadline)
-    return min(moments, default=None)
+    return min(moments, default=math.inf)
 
 
 def _wake(book: Book, tasks: list[Task]) -> int:

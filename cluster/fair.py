@@ -22,6 +22,7 @@ class Turns(Generic[K]):
         self._joined: dict[K, int] = {}  # the entry of the heap that counts
         self._entries = 0
         self._now = 0.0  # the pass of the last turn
+        self._alone: K | None = None  # the only key, if its entry in the heap is behind its pass
 
     def __contains__(self, key: K) -> bool:
         return key in self._joined
@@ -32,11 +33,15 @@ class Turns(Generic[K]):
     def join(self, key: K) -> None:
         """The key has something to be served; nothing changes if it had before."""
         if key not in self._joined:
+            if self._alone is not None:
+                self._catch_up(self._alone)
             self._push(key, max(self._passes.get(key, 0.0), self._now))
 
     def leave(self, key: K) -> None:
         """It has nothing any more, or may not be served now."""
         self._joined.pop(key, None)
+        if key == self._alone:
+            self._alone = None
         if self._passes.get(key, 0.0) <= self._now:
             self._passes.pop(key, None)  # it would start there anyway
 
@@ -53,10 +58,16 @@ class Turns(Generic[K]):
         """The key has had a turn."""
         at = self._passes.get(key, self._now)
         self._now = max(self._now, at)
+        self._passes[key] = at + 1.0 / weight
         if key in self._joined:
-            self._push(key, at + 1.0 / weight)
-        else:
-            self._passes[key] = at + 1.0 / weight
+            if len(self._joined) == 1:  # nobody to compare it with: the heap can wait
+                self._alone = key
+            else:
+                self._push(key, at + 1.0 / weight)
+
+    def _catch_up(self, key: K) -> None:
+        self._alone = None
+        self._push(key, self._passes[key])
 
     def _push(self, key: K, at: float) -> None:
         self._entries += 1

@@ -41,7 +41,7 @@ def call_child(book: Book, holding: Holding, called: Called, known: Known) -> No
         extra=extra_json(origin=called.origin),
     )
     book.accept(child)
-    holding.task = parent._replace(children=parent.children + 1)
+    holding.task = parent.but(children=parent.children + 1)
     book.put(holding.task, parent.state)
 
 
@@ -51,7 +51,7 @@ def tell_parents(book: Book, children: Iterable[Task], known: Known) -> None:
         child = book.look(stored.ref, known.get(stored.ref))
         if child is None or not child.ended or child.told:
             continue
-        book.put(child._replace(told=1), child.state)
+        book.put(child.but(told=1), child.state)
         parent_ref = (child.tenant, child.parent_id or "")
         parent = book.look(parent_ref, known.get(parent_ref))
         if parent is not None and not parent.ended:
@@ -95,6 +95,6 @@ def _tell(book: Book, parent: Task, child: Task) -> None:
         if woken:
             book.wake(parent, events=seq + 1)
         else:
-            book.put(parent._replace(events=seq + 1, waiting_on=waits.write(left)), parent.state)
+            book.put(parent.but(events=seq + 1, waiting_on=waits.write(left)), parent.state)
     else:
         book.revise(parent, events=seq + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from .alarms import Alarms
@@ -11,7 +11,7 @@ from .fair import Turns
 from .store import Queue, Writes
 from .task import Ref, State, Task
 
-WINDOW = 4096  # tasks of one queue kept in memory; the rest stays in the store
+WINDOW = 24_576  # tasks of one queue kept in memory; the rest stays in the store
 WINDOWS = 32_768  # tasks of all queues together ...
 WINDOW_BYTES = 64 * 2**20  # ... and their inputs; a queue that is served may go a little beyond
 REFILL = 2048  # tasks that one look at the store brings ...
@@ -32,26 +32,17 @@ def _key(task: Task) -> Key:
 
 
 class Room:
-    """What the windows hold together, and those of each agent."""
+    """What windows hold: those of one agent, and those of all."""
 
-    __slots__ = ("_agents", "_bytes", "_tasks")
+    __slots__ = ("bytes", "tasks")
 
     def __init__(self) -> None:
-        self._tasks = 0
-        self._bytes = 0
-        self._agents: Counter[str] = Counter()
+        self.tasks = 0
+        self.bytes = 0
 
     @property
     def full(self) -> bool:
-        return self._tasks >= WINDOWS or self._bytes >= WINDOW_BYTES
-
-    def of(self, agent: str) -> int:
-        return self._agents[agent]
-
-    def count(self, task: Task, change: int) -> None:
-        self._tasks += change
-        self._bytes += change * len(task.input)
-        self._agents[task.agent] += change
+        return self.tasks >= WINDOWS or self.bytes >= WINDOW_BYTES
 
 
 class Window:
@@ -60,13 +51,14 @@ class Window:
     Every queued task that is due and sorts before `edge` is in here; from `edge` on some may be in the store only.
     """
 
-    __slots__ = ("_heap", "_inside", "_low", "_room", "edge", "suspects")
+    __slots__ = ("_all", "_heap", "_inside", "_low", "_room", "edge", "suspects")
 
-    def __init__(self, room: Room, edge: Key = _START) -> None:
+    def __init__(self, room: Room, all: Room, edge: Key = _START) -> None:
         self._low = REFILL // 4
         self._heap: list[tuple[Key, Task]] = []
         self._inside: dict[Ref, Task] = {}
         self._room = room
+        self._all = all
         self.suspects: deque[Task] = deque()  # tasks to run alone
         self.edge = edge  # at the start nothing is known
 
@@ -88,7 +80,7 @@ class Window:
         key = _key(task)
         if task.isolated:
             self.suspects.append(task)
-        elif key > self.edge or len(self._inside) >= WINDOW or self._room.full:
+        elif key > self.edge or len(self._inside) >= WINDOW or self._all.full:
             self.edge = min(self.edge, key)
         else:
             self._push(key, task)
@@ -97,7 +89,7 @@ class Window:
         """Forget a task that is queued no more."""
         task = self._inside.pop(ref, None)
         if task is not None:
-            self._room.count(task, -1)
+            self._count(task, -1)
         elif self.suspects:
             self.suspects = deque(suspect for suspect in self.suspects if suspect.ref != ref)
 
@@ -105,7 +97,7 @@ class Window:
         """Know nothing, so that the store is read again."""
         self._heap.clear()
         for task in self._inside.values():
-            self._room.count(task, -1)
+            self._count(task, -1)
         self._inside.clear()
         self.suspects.clear()
         self.edge = _START
@@ -126,7 +118,7 @@ class Window:
         """Take the task that `head` showed."""
         _, task = heapq.heappop(self._heap)
         del self._inside[task.tenant, task.id]
-        self._room.count(task, -1)
+        self._count(task, -1)
         return task
 
     def fill(self, tasks: list[Task], edge: Key) -> None:
@@ -143,13 +135,19 @@ class Window:
     def _push(self, key: Key, task: Task) -> None:
         heapq.heappush(self._heap, (key, task))
         self._inside[task.tenant, task.id] = task
-        self._room.count(task, 1)
+        self._count(task, 1)
+
+    def _count(self, task: Task, change: int) -> None:
+        self._room.tasks += change
+        self._all.tasks += change
+        self._all.bytes += change * len(task.input)
 
 
 class Line:
     """The queues of one agent, and whose turn it is."""
 
     def __init__(self) -> None:
+        self.room = Room()
         self.windows: dict[Owner, Window] = {}
         self.turns: Turns[Owner] = Turns()
         self.suspects: dict[Owner, None] = {}  # owners of tasks to run alone
@@ -175,7 +173,7 @@ class Ready:
     def know(self, queue: Queue) -> None:
         """A queue with tasks in the store of which nothing else is known."""
         line = self.line(queue.agent)
-        line.windows.setdefault(queue.owner, Window(self._room))
+        line.windows.setdefault(queue.owner, Window(line.room, self._room))
         line.turns.join(queue.owner)
         self._hungry[queue] = None
 
@@ -188,7 +186,7 @@ class Ready:
         line = self.line(task.agent)
         window = line.windows.get(queue.owner)
         if window is None:  # the store has no other task of this queue: each that it has is known of
-            window = line.windows[queue.owner] = Window(self._room, _END)
+            window = line.windows[queue.owner] = Window(line.room, self._room, _END)
         window.add(task)
         line.turns.join(queue.owner)
         if task.isolated:
@@ -275,7 +273,8 @@ class Ready:
 
     def size(self, agent: str) -> int:
         """How many tasks of the agent are in memory, ready to be handed out."""
-        return self._room.of(agent)
+        found = self._lines.get(agent)
+        return 0 if found is None else found.room.tasks
 
     async def _ring(self, now: float) -> None:
         """Let queues whose alarm has come be read again."""
@@ -300,7 +299,7 @@ class Ready:
             and _key(task) <= edge
         ]
         line = self.line(queue.agent)
-        window = line.windows.setdefault(queue.owner, Window(self._room))
+        window = line.windows.setdefault(queue.owner, Window(line.room, self._room))
         window.fill(tasks, edge)
         if tasks:
             line.turns.join(queue.owner)

@@ -50,7 +50,7 @@ def cancel(book: Book, ref: Ref, stored: Task | None) -> Task | None:
     holding = book.running.get(ref)
     if holding is not None:
         if holding.task.cancel_requested_at is None:
-            holding.task = holding.task._replace(cancel_requested_at=now)
+            holding.task = holding.task.but(cancel_requested_at=now)
             book.canceling.add(ref)
             book.put(holding.task, holding.task.state)
         return holding.task
@@ -100,7 +100,7 @@ def fork(
         there = ", ".join(step.name + step.key for step in steps[:20]) or "none"
         raise Conflict(f"task {source.id} has recorded no step {from_step!r}; it has: {there}")
     kept = steps[:first]
-    forked = source._replace(
+    forked = source.but(
         id=id,
         version=version,
         input=source.input if input is None else input,
@@ -111,7 +111,7 @@ def fork(
         schedule=None,
         extra=extra_json(retry=source.retry),
     )
-    task = forked._replace(**(_FRESH | {"events": len(kept)}))
+    task = forked.but(**(_FRESH | {"events": len(kept)}))
     book.accept(task)
     for seq, step in enumerate(kept):
         book.writes.steps.append(
@@ -138,7 +138,7 @@ def signal(book: Book, ref: Ref, stored: Task | None, name: str, payload: str) -
     book.refer(task, payload)
     holding = book.running.get(ref)
     if holding is not None:
-        holding.task = task._replace(signals=task.signals + 1)
+        holding.task = task.but(signals=task.signals + 1)
         book.put(holding.task, task.state)
         news = SignalSent(row.number, name, payload)
         holding.news.append(news)

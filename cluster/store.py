@@ -116,7 +116,8 @@ class Writes:
     rules: dict[tuple[str, str], Rule] = field(default_factory=dict)
     schedules: dict[tuple[str, str], Schedule | None] = field(default_factory=dict)  # by (tenant, name); None: gone
     gone: list[Ref] = field(default_factory=list)  # tasks to delete, with all that is kept of them
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # changes of `counts`, by (agent, state)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # what `arrows` comes to, by (agent, state)
+    arrows: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by (agent, state before, state after)
     claimed: list[Task] = field(default_factory=list)  # those of `moved` and `new` that a worker got ...
     ended: list[Task] = field(default_factory=list)  # ... and that ended, for whoever is told after the commit
 

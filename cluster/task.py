@@ -70,6 +70,13 @@ class Task(NamedTuple):
     error: str | None = None
     events: int = 0  # how many have been numbered; exact while no worker holds the task
 
+    def but(self, **changes: Any) -> Task:
+        """The task with other values in these fields; a third of what `_replace` takes."""
+        row = list(self)
+        for name, value in changes.items():
+            row[_PLACES[name]] = value
+        return tuple.__new__(Task, row)
+
     @property
     def ended(self) -> bool:
         return self.state in ENDED
@@ -92,6 +99,7 @@ class Task(NamedTuple):
 
 
 Ref = tuple[str, str]  # (tenant, task id)
+_PLACES = {name: place for place, name in enumerate(Task._fields)}
 
 
 class Origin(NamedTuple):
