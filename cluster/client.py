@@ -81,7 +81,7 @@ class LedgerClient(Protocol):
         """What the ledger counted of itself since it started."""
 
     async def oldest(self) -> dict[str, float]:
-        """When the oldest queued task of each agent was created."""
+        """Since when the first of each agent's queued tasks that are due could have started."""
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""

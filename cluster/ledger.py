@@ -163,8 +163,8 @@ class Ledger:
         return self._stats.figures()
 
     async def oldest(self) -> dict[str, float]:
-        """When the oldest queued task of each agent was created."""
-        return await self._store.oldest()
+        """Since when the first of each agent's queued tasks that are due could have started."""
+        return await self._store.oldest(self._clock.now())
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""

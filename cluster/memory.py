@@ -178,11 +178,10 @@ class MemoryStore:
         counted = Counter((task.agent, task.state) for task in self._tasks.values())
         return [(agent, state, number) for (agent, state), number in counted.items()]
 
-    async def oldest(self) -> dict[str, float]:
-        queued = self._those(lambda task: task.state == State.QUEUED)
-        return {
-            each: min(task.created_at for task in queued if task.agent == each) for each in {t.agent for t in queued}
-        }
+    async def oldest(self, now: float) -> dict[str, float]:
+        due = self._those(lambda task: task.state == State.QUEUED and task.run_at <= now)
+        since = [(task.agent, max(task.created_at, task.run_at)) for task in due]
+        return {agent: min(at for other, at in since if other == agent) for agent, _ in since}
 
     async def rules(self) -> list[Rule]:
         return list(self._rules.values())

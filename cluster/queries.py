@@ -33,7 +33,10 @@ OVERDUE = (
 )
 NEXT_WAKE = "select min(run_at) from task where state='waiting' and run_at>0"
 NEXT_OVERDUE = "select min(deadline) from task where deadline is not null and state in ('queued','waiting')"
-OLDEST = "select agent, min(created_at) from task where state='queued' group by agent"
+OLDEST = (
+    "select agent, min(case when run_at>created_at then run_at else created_at end) from task"
+    " where state='queued' and run_at<=? group by agent"
+)
 COUNTS = "select agent, state, number from tally where number<>0"
 RULES = f"select {','.join(Rule._fields)} from limit_rule"
 BATCH = "select state, count(*) from task where tenant=? and batch_id=? group by state"

@@ -54,8 +54,8 @@ _SECOND = (
     ),
     "drop index task_queued",
     "drop index task_delayed",
-    # created_at comes last so that `oldest` is answered by the index alone
-    "create index task_queued on task (agent, tenant, limit_key, priority desc, rank, id, run_at, created_at)"
+    # What comes after `id` lets `oldest` and `ahead` be answered by the index alone; SQLite wants `state` there too.
+    "create index task_queued on task (agent, tenant, limit_key, priority desc, rank, id, run_at, created_at, state)"
     " where state='queued'",
     "create index task_delayed on task (agent, tenant, limit_key, run_at) where state='queued' and run_at>0",
     "create index task_waiting on task (run_at) where state='waiting' and run_at>0",

@@ -204,8 +204,8 @@ class SqliteStore:
     async def counts(self) -> list[tuple[str, str, int]]:
         return self._reads.execute(sql.COUNTS).fetchall()
 
-    async def oldest(self) -> dict[str, float]:
-        return dict(await self._list(sql.OLDEST, []))
+    async def oldest(self, now: float) -> dict[str, float]:
+        return dict(await self._list(sql.OLDEST, [now]))
 
     async def rules(self) -> list[Rule]:
         return [Rule(*row) for row in self._reads.execute(sql.RULES)]

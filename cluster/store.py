@@ -234,8 +234,8 @@ class Store(Protocol):
     async def counts(self) -> list[tuple[str, str, int]]:
         """How many tasks there are by (agent, state)."""
 
-    async def oldest(self) -> dict[str, float]:
-        """When the oldest queued task of each agent was created."""
+    async def oldest(self, now: float) -> dict[str, float]:
+        """Since when the first of each agent's queued tasks that are due could have started."""
 
     async def rules(self) -> list[Rule]: ...
 

@@ -279,15 +279,17 @@ class StoreContract(KeepingContract):
 
         assert await store.alarms() == (None, None)
 
-    async def test_oldest_is_the_first_queued_task_of_each_agent(self, store: Store) -> None:
+    async def test_oldest_is_since_when_a_task_of_each_agent_could_have_started(self, store: Store) -> None:
         await store.commit(
             new(
-                *(task(created_at=5.0, priority=-1), task(created_at=7.0, priority=9), task(created_at=3.0, agent="b")),
-                task(created_at=1.0, state=State.COMPLETED),
+                *(task(created_at=5.0, priority=-1), task(created_at=7.0), task(created_at=1.0, run_at=8.0)),
+                *(task(created_at=1.0, state=State.COMPLETED), task(created_at=1.0, run_at=11.0)),
+                *(task(created_at=2.0, run_at=3.0, agent="b"), task(created_at=2.0, run_at=11.0, agent="c")),
             )
         )
 
-        assert await store.oldest() == {AGENT: 5.0, "b": 3.0}
+        assert await store.oldest(10.0) == {AGENT: 5.0, "b": 3.0}
+        assert await store.oldest(11.0) == {AGENT: 5.0, "b": 3.0, "c": 11.0}
 
     async def test_counts_follow_each_move(self, store: Store) -> None:
         one, two = task(), task()

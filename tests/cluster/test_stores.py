@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agents.ids import new_id
+from cluster import queries as sql
 from cluster.errors import StoreProblem
 from cluster.memory import MemoryStore
 from cluster.schema import VERSION
@@ -148,3 +149,13 @@ async def test_a_value_the_database_cannot_hold_fails_its_own_commit(tmp_path: P
         await store.commit(new(task(input="\ud800")))
     await store.commit(new(task()))
     await store.close()
+
+
+@pytest.mark.parametrize("query", [sql.OLDEST, sql.AHEAD, sql.DUE, sql.QUEUES])
+def test_what_is_asked_of_a_long_queue_is_answered_by_its_index_alone(tmp_path: Path, query: str) -> None:
+    take(tmp_path / "ledger.db", create=True)
+
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        plan = [row[3] for row in db.execute(f"explain query plan {query}", [1] * query.count("?"))]
+
+    assert any("USING COVERING INDEX task_queued" in line for line in plan)
