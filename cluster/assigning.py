@@ -84,11 +84,11 @@ def _must_be_alone(book: Book, hello: Hello) -> bool:
 
 
 def _suspect(book: Book, agent: str) -> Owner | None:
-    """The owner of the agent's next task to run alone, if its limits let it start."""
-    found = book.ready.suspect(agent)
-    if found is None or held_by(book, found[0]) or held_by(book, agent_key(agent)):
+    """The owner of the agent's next task to run alone, of those whose limits let one start."""
+    owners = book.ready.suspects(agent)
+    if not owners or held_by(book, agent_key(agent)):
         return None
-    return found[0]
+    return next((owner for owner in owners if held_by(book, owner) is None), None)
 
 
 def _alone(book: Book, hello: Hello, call: int) -> list[Claim]:

@@ -253,6 +253,13 @@ class Book:
             if owner in self.passed:
                 self.reconsider(owner)
 
+    def forget_worker(self, worker: str) -> None:
+        """Nothing more is said to this worker, and it holds nothing."""
+        self.by_worker.pop(worker, None)
+        self.news.pop(worker, None)
+        self.busy = Counter({key: number for key, number in self.busy.items() if key[0] != worker})
+        self.lone = {kind: lone for kind, lone in self.lone.items() if lone != worker}
+
     def reconsider(self, owner: Owner) -> None:
         """A key that was passed over may be served again, as far as its limits go."""
         for agent in self.passed.pop(owner, ()):

@@ -97,7 +97,7 @@ class Ledger:
             return found
 
         self._waiting_tasks += size
-        accepted = self._ticks.move(lambda book, found: steering.submit(book, submission, found), known)
+        accepted = self._ticks.move(lambda book, found: steering.submit(book, submission, found), known, rows=size)
         accepted.add_done_callback(lambda _: self._landed(size))
         submitted: Submitted = await asyncio.shield(accepted)
         return submitted

@@ -254,19 +254,16 @@ class Ready:
         if owner in line.windows:
             line.turns.join(owner)
 
-    def suspect(self, agent: str) -> tuple[Owner, Task] | None:
-        """The agent's next task that must run alone; `take_suspect` may follow."""
+    def suspects(self, agent: str) -> list[Owner]:
+        """Who has tasks of the agent that must run alone; `take_suspect` may follow."""
         line = self.line(agent)
-        while line.suspects:
-            owner = next(iter(line.suspects))
-            window = line.windows.get(owner)
-            if window is not None and window.suspects:
-                return owner, window.suspects[0]
-            del line.suspects[owner]
-        return None
+        if line.suspects:
+            there = {owner: line.windows.get(owner) for owner in line.suspects}
+            line.suspects = {owner: None for owner, window in there.items() if window is not None and window.suspects}
+        return list(line.suspects)
 
     def take_suspect(self, agent: str, owner: Owner) -> Task:
-        """Take the task that `suspect` showed; the next owner's comes after it."""
+        """Take the owner's next task to run alone; another owner's comes after it."""
         line = self._lines[agent]
         line.suspects[owner] = line.suspects.pop(owner)
         return line.windows[owner].suspects.popleft()

@@ -80,9 +80,7 @@ def worker_lost(book: Book, worker: str, *, fault: bool) -> None:
             _suspect(book, holding)
         else:
             book.requeue(holding, counted=False)
-    book.by_worker.pop(worker, None)
-    book.news.pop(worker, None)
-    book.lone = {kind: lone for kind, lone in book.lone.items() if lone != worker}
+    book.forget_worker(worker)
 
 
 def release_all(book: Book) -> None:

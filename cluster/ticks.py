@@ -22,6 +22,7 @@ from .store import Past, Store, StoreFailed, Writes
 
 log = logging.getLogger("rubato.ledger")
 
+TICK = 10_000  # rows, about, that one tick takes up; what comes after waits for the next
 EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
 READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
 
@@ -38,6 +39,7 @@ class _Move(NamedTuple):
     answer: asyncio.Future[Any]
     needs: Needs | None
     listener: Listener | None
+    rows: int
 
 
 class Ticks:
@@ -59,19 +61,32 @@ class Ticks:
         """Read the book. `fresh`: a new generation begins, so whoever held a claim is gone."""
         await self.book.load()
         if fresh:
-            self.move(lambda book, _: release_all(book))
+            self._release_all()
 
-    def move(self, apply: Apply, needs: Needs | None = None, listener: Listener | None = None) -> asyncio.Future[Any]:
+    def move(
+        self, apply: Apply, needs: Needs | None = None, listener: Listener | None = None, *, rows: int = 1
+    ) -> asyncio.Future[Any]:
         """Have the next tick do `apply(book, found)`, where `found` is what `needs(store, careful)` read in that tick,
-        after all earlier ones; `careful` if the tick failed before, and this move is tried alone.
+        after all earlier ones; `careful` if the tick failed before, and this move is tried alone. `rows` is about how
+        many it writes.
 
         The future brings what it returns, or the RubatoError it raises, once that is durable. Raises Unavailable.
         """
         self.refuse_fenced()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._moves.append(_Move(apply, answer, needs, listener))
+        self._moves.append(_Move(apply, answer, needs, listener, rows))
         self._woken.set()
         return answer
+
+    def _release_all(self) -> None:
+        """Free what workers of another generation held; nobody else would ask for it again, so until it is done."""
+
+        def released(done: asyncio.Future[Any]) -> None:
+            if not done.cancelled() and done.exception() is not None and self._fenced is None:
+                asyncio.get_running_loop().call_later(READ_PAUSE, self._release_all)
+
+        if self._fenced is None:
+            self.move(lambda book, _: release_all(book)).add_done_callback(released)
 
     def look(self) -> None:
         """Have a tick soon, whatever waits."""
@@ -86,7 +101,7 @@ class Ticks:
         """Tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""
         while self._fenced is None:
             await self._wait_for_work()
-            batch, self._moves = self._moves, []
+            batch = self._take()
             try:
                 await self._tick(batch)
             except Fenced as error:
@@ -95,6 +110,18 @@ class Ticks:
                 level = logging.WARNING if isinstance(error, StoreFailed) else logging.ERROR
                 log.log(level, "a tick of %d moves failed, each is tried alone", len(batch), exc_info=error)
                 await self._each_alone(batch)
+
+    def _take(self) -> list[_Move]:
+        """The moves of the next tick, in the order they came."""
+        rows = 0
+        for place, move in enumerate(self._moves):
+            rows += move.rows
+            if rows > TICK and place:
+                batch, self._moves = self._moves[:place], self._moves[place:]
+                self._woken.set()
+                return batch
+        batch, self._moves = self._moves, []
+        return batch
 
     async def _wait_for_work(self) -> None:
         if not self._woken.is_set():

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cluster import ticks
 from cluster.claims import Claim, Ending, Verdict
 from cluster.errors import Conflict
 from cluster.ledger import Ledger
 from cluster.limits import Rule
+from cluster.store import Writes
 from cluster.task import Filter, Task
 
 from .callers import Caller, ShakyStore, opened, running, settled
@@ -224,3 +226,35 @@ async def test_bulk_moves_take_what_matches_and_nothing_else(ledger: Ledger) -> 
 
     assert await ledger.retry_all("", Filter(tag="x", state="canceled")) == 4
     assert (await ledger.counts()).tasks["echo"]["queued"] == 5
+
+
+async def test_a_tick_takes_up_no_more_than_its_share_and_the_rest_comes_next(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "TICK", 10)
+    store.gate.clear()
+    first = asyncio.create_task(ledger.submit(submission()))
+    await settled()
+    sizes: list[int] = []
+    commit = store.commit
+
+    async def watched(writes: Writes) -> None:
+        sizes.append(len(writes.new))
+        await commit(writes)
+
+    monkeypatch.setattr(store, "commit", watched)
+    batches = [ledger.submit(submission(*(task() for _ in range(size)))) for size in (6, 4, 1, 25, 3)]
+    waiting = [asyncio.create_task(batch) for batch in batches]
+    await settled()
+    store.gate.set()
+
+    await asyncio.gather(first, *waiting)
+
+    assert sizes == [10, 1, 25, 3]
+
+
+async def test_a_held_suspect_does_not_hold_up_anothers(ledger: Ledger) -> None:
+    await ledger.submit(submission(task(limit_key="a", isolated=1), task(limit_key="b", isolated=1)))
+    await ledger.set_rule(Rule("", "a", concurrency=0))
+
+    assert (await Caller(ledger, hello()).claim()).task.limit_key == "b"

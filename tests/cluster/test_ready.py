@@ -172,11 +172,9 @@ async def test_a_task_to_run_alone_waits_apart() -> None:
     line.know(QUEUE)
     await line.fill(0.0, Writes())
 
-    found = line.suspect(AGENT)
-
-    assert found == (QUEUE.owner, alone)
+    assert line.suspects(AGENT) == [QUEUE.owner]
     assert line.take_suspect(AGENT, QUEUE.owner) == alone
-    assert line.suspect(AGENT) is None
+    assert line.suspects(AGENT) == []
     found = line.next(AGENT)
     assert found is not None
     assert found[1] == other
