@@ -34,6 +34,21 @@ _FIRST = (
         primary key (tenant, route, key)) without rowid""",
 )
 
+# How many rows an index of `task` has, then how many share its first column, its first two, and so on.
+_SPREAD = (
+    ("task", "1000000 1000000 1"),
+    ("task_queued", "100000 10000 5000 1000 1000 1000 1 1 1 1"),
+    ("task_delayed", "1000 100 100 100 1"),
+    ("task_running", "1000 1000"),
+    ("task_trouble", "10000 10000 5000 1"),
+    ("task_batch", "500000 500000 1000 1"),
+    ("task_waiting", "1000 1"),
+    ("task_deadline", "1000 1"),
+    ("task_parent", "100000 100000 10 5"),
+    ("task_untold", "100 100 1"),
+    ("task_schedule", "1000 1000 2"),
+)
+
 _SECOND = (
     *(
         f"alter table task add column {column}"
@@ -91,6 +106,13 @@ _SECOND = (
     "alter table idempotency add column first text not null default ''",
     "update idempotency set first=json_extract(task_ids, '$[0]')",
     "create index idempotency_first on idempotency (tenant, first)",
+    "drop index task_trouble",  # SQLite does not see that `state='failed'` is one of `state in (...)`
+    "create index task_trouble on task (tenant, state, id) where state='failed' or state='canceled'",
+    # What the planner would guess without numbers: that the tasks of a tenant are few, so that it walks all of them to
+    # find those of a batch, a parent or a schedule. These are of a store that is large, and never gathered again.
+    "analyze sqlite_schema",
+    *(f"insert into sqlite_stat1 values ('task', '{index}', '{rows}')" for index, rows in _SPREAD),
+    "analyze sqlite_schema",  # this time it reads them
 )
 
 MIGRATIONS = (_FIRST, _SECOND)

@@ -7,17 +7,20 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from agents.ids import new_id
 from cluster import queries as sql
+from cluster import sqlite
 from cluster.errors import StoreProblem
 from cluster.memory import MemoryStore
 from cluster.schema import VERSION
 from cluster.sqlite import SqliteStore
 from cluster.store import Store
+from cluster.task import Filter
 
 from .making import task
 from .store_contract import StoreContract, new
@@ -151,11 +154,49 @@ async def test_a_value_the_database_cannot_hold_fails_its_own_commit(tmp_path: P
     await store.close()
 
 
+def plan(path: Path, query: str, values: Sequence[object] = ()) -> str:
+    """How SQLite answers a query, as a ledger has it open."""
+    take(path, create=True)
+    with sqlite3.connect(path) as db:
+        steps = db.execute(f"explain query plan {query}", values or [1] * query.count("?")).fetchall()
+    return " | ".join(text for _, _, _, text in steps)
+
+
 @pytest.mark.parametrize("query", [sql.OLDEST, sql.AHEAD, sql.DUE, sql.QUEUES])
 def test_what_is_asked_of_a_long_queue_is_answered_by_its_index_alone(tmp_path: Path, query: str) -> None:
-    take(tmp_path / "ledger.db", create=True)
+    assert "USING COVERING INDEX task_queued" in plan(tmp_path / "ledger.db", query)
 
-    with sqlite3.connect(tmp_path / "ledger.db") as db:
-        plan = [row[3] for row in db.execute(f"explain query plan {query}", [1] * query.count("?"))]
 
-    assert any("USING COVERING INDEX task_queued" in line for line in plan)
+@pytest.mark.parametrize(
+    ("index", "query"),
+    [
+        ("task_batch", sql.BATCH),
+        ("task_batch", sql.IN_BATCH),
+        ("task_deadline", sql.OVERDUE),
+        ("task_parent", sql.CHILDREN),
+        ("task_queued", sql.READY),
+        ("task_running", sql.RUNNING),
+        ("task_schedule", sql.OF_SCHEDULE),
+        ("task_untold", sql.UNTOLD),
+        ("task_waiting", sql.WAKES),
+        ("PRIMARY KEY ((tenant,id)>(?,?))", sql.SWEEP),
+    ],
+)
+def test_what_a_ledger_goes_by_is_found_without_a_walk_over_every_task(tmp_path: Path, index: str, query: str) -> None:
+    assert index in plan(tmp_path / "ledger.db", query)
+
+
+@pytest.mark.parametrize(
+    ("index", "filter"),
+    [
+        ("task_batch", Filter(batch_id="b")),
+        ("task_parent", Filter(parent_id="p")),
+        ("task_trouble", Filter(state="failed")),
+        ("task_running", Filter(agent="a", state="running")),
+        ("PRIMARY KEY (tenant=? AND id<?)", Filter(agent="a")),
+    ],
+)
+def test_a_list_is_found_by_what_narrows_it_most(tmp_path: Path, index: str, filter: Filter) -> None:
+    query, values = sql.listing(sqlite._DIALECT, "", filter, "id", 100)
+
+    assert index in plan(tmp_path / "ledger.db", query, values)
