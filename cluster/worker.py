@@ -182,6 +182,9 @@ class Worker:
             pauses = self._pace.pauses()
             if orders.stop:
                 return
+            if orders.claims:  # the quick ones end in the next turn: what they report leaves together with the pull
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
 
     async def _pull(self) -> Orders:
         call = self._calls.begin()

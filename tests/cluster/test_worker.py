@@ -107,6 +107,23 @@ async def test_reports_of_many_runs_share_one_call() -> None:
     assert link.calls["report"] <= 4  # all steps, all verdicts, and a straggler of each
 
 
+async def test_what_quick_runs_reach_is_on_its_way_before_the_next_pull() -> None:
+    called: list[str] = []
+
+    def note(method: str) -> str:
+        called.append(method)
+        return ""
+
+    link = MemoryLink()
+    link.fault = note
+    async with working(link, one):
+        await link.ended(*[link.submit() for _ in range(3)])
+        await settle()
+        before = list(called)
+
+    assert before == ["pull", "report", "pull"]
+
+
 async def test_a_report_whose_answer_is_lost_is_sent_again_and_applied_once() -> None:
     async def script(ctx: Context, given: Given) -> int:
         return await ctx.step("add", add, given.n, 1)
