@@ -20,9 +20,10 @@ from agents.ids import new_id
 
 from . import ledger, pool, tasklog, worker
 from .claims import Hello
+from .door import Door, Doorway
 from .places import on_server
 from .pool import Death, Kind, StartFailed
-from .remote import LEDGER, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
+from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
 from .stores import store_at
 
 log = logging.getLogger("rubato.actors")
@@ -56,12 +57,19 @@ class Ledger(ledger.Ledger, Answering):
         self._open = asyncio.Event()
         super().__init__(store_at(plan.where))
         _calm_gc()
+        self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
+        self._door: Door | None = None
         self._running = asyncio.get_running_loop().create_task(self._live())
 
     async def ask(self, packed: bytes) -> bytes:
         """As Answering does it, once the store is open."""
         await self._open.wait()
         return await super().ask(packed)
+
+    async def door(self) -> Door | None:
+        """Where whoever may call this actor may call it without Ray; None where it must not or cannot be."""
+        await self._open.wait()
+        return self._door
 
     async def pid(self) -> int:
         """The process that holds the store. Raises what kept it from opening the store."""
@@ -74,6 +82,7 @@ class Ledger(ledger.Ledger, Answering):
         try:
             owner = await self._store.open(self._plan.store_id, self._plan.generation)
             self._fresh = owner.tick == 0
+            self._door = await _open_door(self._doorway)
         finally:
             self._open.set()
         await self.run()
@@ -119,6 +128,17 @@ class Worker:
             await asyncio.sleep(seconds / 10)
         log.error("no ledger has answered for %.0f s: this worker ends", seconds)
         _die()
+
+
+async def _open_door(doorway: Doorway) -> Door | None:
+    """On this node's own address as Ray has it, which is loopback where Ray listens on loopback only."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return None  # what Ray would encrypt must not travel in the clear
+    try:
+        return await doorway.open(ray.util.get_node_ip_address())
+    except OSError as error:
+        log.warning("no way in but Ray's: %s", error)
+        return None
 
 
 def _calm_gc() -> None:

@@ -1,11 +1,13 @@
-"""The ledger as other processes reach it: calls to a named actor, tried again while it is away."""
+"""The ledger as other processes reach it: calls to a named actor, straight or through Ray, tried again while it is
+away."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import time
-from collections.abc import Sequence
+from inspect import isfunction
 from typing import Any, cast
 
 import ray
@@ -13,10 +15,13 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from agents import RubatoError
 
-from .claims import Answer, Beat, Held, Hello, Orders, Report
-from .client import Batch, Counts, EventPage, Why
+from .claims import Answer, Beat, Held, Hello, Orders, Report, WorkerLink
+from .client import Batch, Counts, EventPage, LedgerClient, Why
+from .direct import Away, Direct, NoDoor
+from .door import Door
 from .errors import Unavailable
 from .limits import Rule
+from .pool import Losses
 from .stats import Figures
 from .task import Filter, Step, Submission, Submitted, Task
 
@@ -24,6 +29,17 @@ NAMESPACE = "rubato"
 LEDGER = "ledger-0"
 POOL = "pool"
 PATIENCE = 15.0  # seconds a request is tried again while the ledger is away
+DETOUR = 30.0  # seconds for which calls go through Ray once the door could not be reached
+
+METHODS = tuple(
+    name
+    for contract in (LedgerClient, WorkerLink, Losses)
+    for name, member in vars(contract).items()
+    if isfunction(member) and not name.startswith("_")
+)
+"""What may be called through the ledger's door: all that those who reach it have agreed on with it."""
+
+log = logging.getLogger("rubato.remote")
 
 
 class Answering:
@@ -54,16 +70,12 @@ class Remote:
         """What the method returns; what it raises is raised here. Raises Unavailable when `patience` is over."""
         ends = time.monotonic() + patience
         pause = 0.02
-        packed = pickle.dumps((method, args, named), pickle.HIGHEST_PROTOCOL)
         while True:
             try:
-                return _unpacked(await self.handle().ask.remote(packed))
-            except RayTaskError as error:
-                raise _cause(error) from None
-            except (RayActorError, ValueError) as error:  # ValueError: no actor of that name, yet
-                self._handle = None
+                return await self._once(method, args, named)
+            except Away as error:
                 if time.monotonic() + pause > ends:
-                    raise Unavailable(f"{self._name} does not answer: {_brief(error)}") from error
+                    raise Unavailable(f"{self._name} does not answer: {error}") from error
             await asyncio.sleep(pause)
             pause = min(0.5, pause * 2)
 
@@ -74,15 +86,57 @@ class Remote:
             return _unpacked(ray.get(self.handle().ask.remote(packed), timeout=seconds))
         except RayTaskError as error:
             raise _cause(error) from None
-        except (RayError, ValueError) as error:
+        except (RayError, Away) as error:
             self._handle = None
             raise Unavailable(f"{self._name} does not answer: {_brief(error)}") from error
 
     def handle(self) -> Any:
-        """The actor's handle. Raises ValueError where there is none of that name."""
+        """The actor's handle. Raises Away where there is none of that name, yet."""
         if self._handle is None:
-            self._handle = ray.get_actor(self._name, namespace=NAMESPACE)
+            try:
+                self._handle = ray.get_actor(self._name, namespace=NAMESPACE)
+            except ValueError as error:
+                raise Away(_brief(error)) from error
         return self._handle
+
+    async def _once(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """One try. Raises Away."""
+        packed = pickle.dumps((method, args, named), pickle.HIGHEST_PROTOCOL)
+        try:
+            return _unpacked(await self.handle().ask.remote(packed))
+        except RayTaskError as error:
+            raise _cause(error) from None
+        except RayActorError as error:
+            self._handle = None
+            raise Away(_brief(error)) from error
+
+
+class Near(Remote):
+    """An actor with a door: calls go straight to it, and through Ray only where the door cannot be reached."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._direct = Direct(self._find)
+        self._no_door_until = 0.0
+        self._no_door = ""
+
+    def close(self) -> None:
+        """Hang up; the next call connects again."""
+        self._direct.close()
+
+    async def _once(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if time.monotonic() >= self._no_door_until:
+            try:
+                return await self._direct.call(method, args, named)
+            except NoDoor as error:
+                self._no_door_until = time.monotonic() + DETOUR
+                if str(error) != self._no_door:  # said once, not every time it is so
+                    log.warning("calls to %s go through Ray: %s", self._name, error)
+                    self._no_door = str(error)
+        return await super()._once(method, args, named)
+
+    async def _find(self) -> Door | None:
+        return cast(Door | None, await super()._once("door", (), {}))
 
 
 def _unpacked(packed: bytes) -> Any:
@@ -103,35 +157,14 @@ def _brief(error: Exception) -> str:
 
 
 class RemoteLedger:
-    """LedgerClient for gateways. Submissions that arrive while one is on its way travel together in the next call."""
+    """LedgerClient for gateways."""
 
     def __init__(self, name: str = LEDGER, patience: float = PATIENCE) -> None:
-        self._ledger = Remote(name)
+        self._ledger = Near(name)
         self._patience = patience
-        self._waiting: list[tuple[Submission, asyncio.Future[Submitted]]] = []
-        self._sender: asyncio.Task[None] | None = None
 
     async def submit(self, submission: Submission) -> Submitted:
-        accepted: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((submission, accepted))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send())
-        return await accepted
-
-    async def _send(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                outcomes = await self._ask("submit_many", tuple(submission for submission, _ in batch))
-            except Exception as error:  # noqa: BLE001 - whatever it is, each of those who wait must hear it
-                outcomes = [error] * len(batch)
-            for (_, accepted), outcome in zip(batch, cast(Sequence[Submitted | Exception], outcomes), strict=True):
-                if accepted.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    accepted.set_exception(outcome)
-                else:
-                    accepted.set_result(outcome)
+        return cast(Submitted, await self._ask("submit", submission))
 
     async def submit_and_wait(self, submission: Submission, wait: float) -> tuple[Submitted, Task | None]:
         return cast(tuple[Submitted, Task | None], await self._ask("submit_and_wait", submission, wait))
@@ -211,7 +244,7 @@ class RemoteLink:
     """WorkerLink over the named actor; each call is tried once, since the worker knows how to go on."""
 
     def __init__(self, name: str = LEDGER) -> None:
-        self._ledger = Remote(name)
+        self._ledger = Near(name)
         self._answered_at = time.monotonic()
 
     @property

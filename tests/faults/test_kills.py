@@ -13,7 +13,7 @@ import psutil
 import pytest
 import ray
 
-from cluster.remote import LEDGER, POOL
+from cluster.remote import LEDGER, POOL, Remote
 from tests.raycluster import ray_cluster
 
 from .background import Background, background, error_of, traced
@@ -52,6 +52,21 @@ async def test_a_task_runs_and_its_journal_shows_each_step(rubato: Background, t
     ]
 
 
+async def test_workers_call_the_ledger_over_connections_that_only_this_machine_can_make(rubato: Background) -> None:
+    await rubato.until_ready(2)
+    door = await Remote(LEDGER).call("door", patience=5)
+    ledger = psutil.Process(await Remote(LEDGER).call("pid", patience=5))
+
+    def ends(process: psutil.Process, status: str) -> list[tuple[str, int]]:
+        found = [each for each in process.net_connections("tcp") if each.status == status]
+        return [tuple(each.raddr or each.laddr) for each in found]
+
+    assert ("127.0.0.1", door.port) in ends(ledger, psutil.CONN_LISTEN)
+    assert {host for host, port in ends(ledger, psutil.CONN_LISTEN) if port == door.port} == {"127.0.0.1"}
+    for pid in await rubato.pids():
+        assert ("127.0.0.1", door.port) in ends(psutil.Process(pid), psutil.CONN_ESTABLISHED)
+
+
 async def test_a_killed_worker_loses_nothing_and_recorded_steps_do_not_run_again(
     rubato: Background, trace: Path
 ) -> None:
@@ -87,7 +102,7 @@ async def test_a_killed_ledger_loses_no_accepted_task_and_no_running_one(rubato:
 
     assert {task.state for task in tasks} == {"completed"}
     assert max(Counter(traced(trace)).values()) == 1, "workers present their claims again: nothing runs twice"
-    assert await rubato.ledger._ledger.call("pid") != old
+    assert await Remote(LEDGER).call("pid") != old
 
 
 async def test_workers_outlive_the_pool_and_its_next_life_adopts_them(rubato: Background, trace: Path) -> None:
