@@ -22,10 +22,13 @@ READY = (
     f"{SELECT} where state='queued' and agent=? and tenant=? and limit_key=? and run_at<=?"
     " order by priority desc, rank, id limit ?"
 )
-DUE = "select min(run_at) from task where state='queued' and agent=? and tenant=? and limit_key=? and run_at>?"
+_QUEUED = "from task where state='queued' and agent=? and tenant=? and limit_key=?"
+DUE = f"select min(run_at) {_QUEUED} and run_at>0 and run_at>?"  # the first condition opens task_delayed
+# Each part is one range of task_queued; as conditions with `or` between them they would take a walk through all of it.
 AHEAD = (
-    "select count(*) from (select 1 from task where state='queued' and agent=? and tenant=? and limit_key=?"
-    " and run_at<=? and (priority>? or priority=? and (rank<? or rank=? and id<?)) limit ?) found"
+    f"select count(*) from (select 1 {_QUEUED} and run_at<=? and priority>?"
+    f" union all select 1 {_QUEUED} and run_at<=? and priority=? and rank<?"
+    f" union all select 1 {_QUEUED} and run_at<=? and priority=? and rank=? and id<? limit ?) found"
 )
 WAKES = f"{SELECT} where state='waiting' and run_at>0 and run_at<=? order by run_at limit ?"
 OVERDUE = (
@@ -47,9 +50,10 @@ EVENTS = f"select {','.join(EventRow._fields)} from event where tenant=? and tas
 STARTED = "select distinct step from event where tenant=? and task=? and type='step.started'"
 EMITTED_COUNT = f"select count(*) from event where tenant=? and task=? and step='' and type in {EMITTED}"
 SIGNALS = f"select {','.join(SignalRow._fields)} from signal where tenant=? and task=? and taken=0 order by number"
-PROGRESS = (
-    "select seq, fence, report from step where tenant=? and task=?"
-    " union all select seq, fence, report from event where tenant=? and task=?"
+PROGRESS = (  # of (fence, tenant, id, tenant, id)
+    "select coalesce(max(seq), 0), coalesce(max(case when fence=? then report end), 0) from"
+    " (select seq, fence, report from step where tenant=? and task=?"
+    " union all select seq, fence, report from event where tenant=? and task=?) found"
 )
 KEY = f"select {','.join(KeyRow._fields)} from idempotency where tenant=? and route=? and key=?"
 
@@ -107,6 +111,13 @@ OWNER = "select store_id, generation, tick from owner"
 
 ROWS = {"task": Task, "step": StepRow, "event": EventRow, "idempotency": KeyRow, "signal": SignalRow}
 REFERENCE_COLUMNS = Reference._fields
+
+
+def ahead(task: Task, now: float, limit: int) -> tuple[object, ...]:
+    """The values of AHEAD."""
+    queue = (task.agent, task.tenant, task.limit_key, now)
+    place = (task.priority, task.rank, task.id)
+    return (*queue, *place[:1], *queue, *place[:2], *queue, *place, limit)
 
 
 def insert(table: str) -> str:

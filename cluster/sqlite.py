@@ -189,8 +189,7 @@ class SqliteStore:
         return self._value(sql.DUE, *queue, now)  # type: ignore[no-any-return]
 
     async def ahead(self, task: Task, now: float, limit: int) -> int:
-        place = (task.priority, task.priority, task.rank, task.rank, task.id)
-        return int(self._value(sql.AHEAD, task.agent, task.tenant, task.limit_key, now, *place, limit))
+        return int(self._value(sql.AHEAD, *sql.ahead(task, now, limit)))
 
     async def wakes(self, now: float, limit: int) -> list[Task]:
         return self._tasks(sql.WAKES, now, limit)
@@ -211,9 +210,8 @@ class SqliteStore:
         return [Rule(*row) for row in self._reads.execute(sql.RULES)]
 
     async def progress(self, tenant: str, id: str, fence: int) -> Progress:
-        rows = self._reads.execute(sql.PROGRESS, (tenant, id, tenant, id)).fetchall()
-        events = 1 + max((seq for seq, _, _ in rows), default=0)
-        return Progress(events, max((report for _, by, report in rows if by == fence), default=0))
+        last, report = self._reads.execute(sql.PROGRESS, (fence, tenant, id, tenant, id)).fetchone()
+        return Progress(1 + last, report)
 
     async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
         return {ref: self._past(*ref) for ref in refs}

@@ -162,7 +162,7 @@ def plan(path: Path, query: str, values: Sequence[object] = ()) -> str:
     return " | ".join(text for _, _, _, text in steps)
 
 
-@pytest.mark.parametrize("query", [sql.OLDEST, sql.AHEAD, sql.DUE, sql.QUEUES])
+@pytest.mark.parametrize("query", [sql.OLDEST, sql.QUEUES])
 def test_what_is_asked_of_a_long_queue_is_answered_by_its_index_alone(tmp_path: Path, query: str) -> None:
     assert "USING COVERING INDEX task_queued" in plan(tmp_path / "ledger.db", query)
 
@@ -173,6 +173,7 @@ def test_what_is_asked_of_a_long_queue_is_answered_by_its_index_alone(tmp_path: 
         ("task_batch", sql.BATCH),
         ("task_batch", sql.IN_BATCH),
         ("task_deadline", sql.OVERDUE),
+        ("task_delayed (agent=? AND tenant=? AND limit_key=? AND run_at>?)", sql.DUE),
         ("task_parent", sql.CHILDREN),
         ("task_queued", sql.READY),
         ("task_running", sql.RUNNING),
@@ -200,3 +201,10 @@ def test_a_list_is_found_by_what_narrows_it_most(tmp_path: Path, index: str, fil
     query, values = sql.listing(sqlite._DIALECT, "", filter, "id", 100)
 
     assert index in plan(tmp_path / "ledger.db", query, values)
+
+
+def test_a_place_in_a_long_queue_is_found_by_ranges_of_its_index(tmp_path: Path) -> None:
+    found = [part for part in plan(tmp_path / "ledger.db", sql.AHEAD).split(" | ") if "task USING" in part]
+
+    assert [part.rpartition(" ")[2] for part in found] == ["priority>?)", "rank<?)", "id<?)"]
+    assert all("USING COVERING INDEX task_queued" in part for part in found)
