@@ -24,6 +24,7 @@ from .door import Door, Doorway
 from .places import on_server
 from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
+from .schedule import Policy
 from .stores import store_at
 
 log = logging.getLogger("rubato.actors")
@@ -38,6 +39,7 @@ class LedgerPlan(NamedTuple):
     where: str
     store_id: str
     generation: int
+    policies: tuple[tuple[str, Policy], ...] = ()  # of the agents that are served, by name
 
 
 class PoolPlan(NamedTuple):
@@ -55,7 +57,7 @@ class Ledger(ledger.Ledger, Answering):
     def __init__(self, plan: LedgerPlan) -> None:
         self._plan = plan
         self._open = asyncio.Event()
-        super().__init__(store_at(plan.where))
+        super().__init__(store_at(plan.where), policies=dict(plan.policies))
         _calm_gc()
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
         self._door: Door | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from .limits import Rule
+from .schedule import Schedule
 from .stats import Figures
 from .task import Event, Filter, Step, Submission, Submitted, Task
 
@@ -118,3 +119,18 @@ class LedgerClient(Protocol):
 
     async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
         """At most `limit` tasks of a batch in the order of its inputs, ids above `after`."""
+
+    async def schedules(self, tenant: str, after: str, limit: int) -> list[Schedule]:
+        """At most `limit` schedules of the tenant by name, from the one after that name on."""
+
+    async def schedule(self, tenant: str, name: str) -> Schedule | None:
+        """The schedule, None if this tenant has none of that name."""
+
+    async def put_schedule(self, schedule: Schedule, paused: bool | None) -> tuple[Schedule, bool]:
+        """The schedule as it is kept from now on, and whether it is new; `paused` None leaves that as it was."""
+
+    async def delete_schedule(self, tenant: str, name: str) -> bool:
+        """Whether there was one. The tasks that it created go on."""
+
+    async def pause_schedule(self, tenant: str, name: str, paused: bool) -> Schedule | None:
+        """The schedule, paused or going on from now on; None if there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agents.errors import Overloaded
 
@@ -18,10 +18,12 @@ from .client import Batch, Counts, EventPage, Why
 from .errors import Conflict
 from .limits import Rule, agent_key
 from .parking import Parking
+from .schedule import Policy
 from .stats import Figures, Stats
 from .store import KeyRow, Store, Writes
 from .task import Filter, Ref, State, Step, Submission, Submitted, Task
 from .ticks import Needs, Ticks
+from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
 
 WAITING_LIMIT = 100_000  # tasks in submissions that wait for their tick; more are refused
@@ -36,11 +38,19 @@ def system_clock() -> Clock:
     return Clock(time.time, time.monotonic)
 
 
-class Ledger:
+class Ledger(Scheduling):
     """Group commit over a store that is open. `run()` drives it; every other method may be called meanwhile."""
 
-    def __init__(self, store: Store, clock: Clock | None = None, *, fresh: bool = False) -> None:
-        """`fresh`: a new generation begins, so whoever held a claim is gone."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock | None = None,
+        *,
+        fresh: bool = False,
+        policies: Mapping[str, Policy] | None = None,
+    ) -> None:
+        """`fresh`: a new generation begins, so whoever held a claim is gone. `policies` are those of the agents that
+        are served, for the tasks that schedules create."""
         self._store = store
         self._clock = clock or system_clock()
         self._fresh = fresh
@@ -48,6 +58,7 @@ class Ledger:
         self._parking = Parking()
         self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish)
         self._chores = Chores(self._ticks, store, self._clock)
+        self._timetable = Timetable(self._ticks, store, self._clock, self._parking, policies or {})
         self._waiting_tasks = 0
         self._first_call: dict[str, int] = {}
         self._ends: Waiters[Task] = Waiters()
@@ -66,12 +77,13 @@ class Ledger:
     async def run(self) -> None:
         """Load, then tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""
         await self._ticks.load(fresh=self._fresh)
-        chores = asyncio.create_task(self._chores.run())
+        beside = [asyncio.create_task(each.run()) for each in (self._chores, self._timetable)]
         try:
             await self._ticks.run()
         finally:
-            chores.cancel()
-            await asyncio.wait([chores])
+            for each in beside:
+                each.cancel()
+            await asyncio.wait(beside)
 
     # what callers ask
 
@@ -356,6 +368,7 @@ class Ledger:
     def _publish(self, writes: Writes) -> None:
         """Tell whoever waits for a task's end or its events."""
         self._chores.noted(writes)
+        self._timetable.noted(writes)
         if self._ends:
             for task in writes.ended:
                 self._ends.tell((task.tenant, task.id), task)

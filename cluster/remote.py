@@ -22,6 +22,7 @@ from .door import Door
 from .errors import Unavailable
 from .limits import Rule
 from .pool import Losses
+from .schedule import Schedule
 from .stats import Figures
 from .task import Filter, Step, Submission, Submitted, Task
 
@@ -228,6 +229,21 @@ class RemoteLedger:
 
     async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
         return cast(list[Task], await self._ask("in_batch", tenant, batch_id, after, limit))
+
+    async def schedules(self, tenant: str, after: str, limit: int) -> list[Schedule]:
+        return cast(list[Schedule], await self._ask("schedules", tenant, after, limit))
+
+    async def schedule(self, tenant: str, name: str) -> Schedule | None:
+        return cast(Schedule | None, await self._ask("schedule", tenant, name))
+
+    async def put_schedule(self, schedule: Schedule, paused: bool | None) -> tuple[Schedule, bool]:
+        return cast(tuple[Schedule, bool], await self._ask("put_schedule", schedule, paused))
+
+    async def delete_schedule(self, tenant: str, name: str) -> bool:
+        return cast(bool, await self._ask("delete_schedule", tenant, name))
+
+    async def pause_schedule(self, tenant: str, name: str, paused: bool) -> Schedule | None:
+        return cast(Schedule | None, await self._ask("pause_schedule", tenant, name, paused))
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """For the pool, which has nothing better to do than to try for ever."""

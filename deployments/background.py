@@ -12,6 +12,7 @@ from agents.catalog import Catalog
 from cluster import raylocal
 from cluster.errors import StoreProblem
 from cluster.places import on_server, without_password
+from cluster.schedule import policy_of
 from cluster.stores import store_at
 
 from .state import StateFolder
@@ -40,11 +41,12 @@ def take_store(state: StateFolder, wanted: str) -> tuple[str, str, int]:
     return where, owner.store_id, owner.generation
 
 
-def start_ledger(store: tuple[str, str, int], node: str) -> None:
+def start_ledger(store: tuple[str, str, int], catalog: Catalog, node: str) -> None:
     """Returns when the ledger answers."""
     from cluster import actors
 
-    actors.start_ledger(actors.LedgerPlan(*store), node)
+    policies = tuple((name, policy) for name, entry in catalog.items() if (policy := policy_of(entry)) is not None)
+    actors.start_ledger(actors.LedgerPlan(*store, policies), node)
 
 
 def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, node: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.ids import derived_id, is_id, new_id
+from agents.ids import derived_id, derived_id_at, is_id, new_id
 
 PARTS = st.lists(st.text(st.characters(exclude_categories=())), max_size=4)
 
@@ -80,6 +80,24 @@ def test_a_derived_id_is_the_same_in_every_process() -> None:
     other = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
 
     assert other.strip() == derived_id("acme", "task", "pay", "#0") == "3c35bec9-d80d-8dce-9f90-0d321668b518"
+
+
+def test_an_id_derived_at_a_moment_sorts_among_new_ones_by_it() -> None:
+    before, now, after = new_id(), time.time() + 1, UUID(int=UUID(new_id()).int + (2000 << 80))
+
+    id = derived_id_at(now, "acme", "nightly")
+
+    assert before < id < str(after)
+    assert (UUID(id).version, UUID(id).variant) == (8, "specified in RFC 4122")
+    assert is_id(id)
+
+
+def test_an_id_derived_at_a_moment_is_fixed_by_it_and_the_parts() -> None:
+    moments_and_parts = [(1.5, ["a"]), (1.5, ["a"]), (1.501, ["a"]), (1.5, ["b"]), (1.5, ["a", ""])]
+    made = [derived_id_at(moment, *parts) for moment, parts in moments_and_parts]
+
+    assert made[0] == made[1]
+    assert len(set(made)) == 4
 
 
 def test_an_id_is_known_in_its_canonical_form_only() -> None:
