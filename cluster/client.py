@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from .limits import Rule
 from .schedule import Schedule
 from .stats import Figures
-from .task import Event, Filter, Step, Submission, Submitted, Task
+from .task import Event, Filter, Once, Step, Submission, Submitted, Task
 
 
 class EventPage(NamedTuple):
@@ -50,7 +50,8 @@ class LedgerClient(Protocol):
     """The ledger as the gateway sees it.
 
     Every method may raise Unavailable, after it has tried for a while; what it was asked to write may then be
-    written or not, and asking again with the same ids or key is safe.
+    written or not, and asking again with the same ids or key is safe. With `once` what was done before under that key
+    is not done again; it raises Conflict where that was asked with another body.
     """
 
     async def submit(self, submission: Submission) -> Submitted:
@@ -87,7 +88,7 @@ class LedgerClient(Protocol):
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""
 
-    async def retry(self, tenant: str, id: str) -> Task | None:
+    async def retry(self, tenant: str, id: str, once: Once | None = None) -> Task | None:
         """The task, queued again with all its attempts. Raises Conflict if it did not fail."""
 
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
@@ -97,12 +98,20 @@ class LedgerClient(Protocol):
         """Retry the tasks that match and have failed, or that were canceled where the filter says so; how many."""
 
     async def fork(
-        self, tenant: str, id: str, from_step: str, *, new_id: str, input: str | None, version: str
+        self,
+        tenant: str,
+        id: str,
+        from_step: str,
+        *,
+        new_id: str,
+        input: str | None,
+        version: str,
+        once: Once | None = None,
     ) -> Task | None:
         """A new task with what the task had recorded before that step (`name + key`). Raises Conflict for a step that
-        it has not."""
+        it has not. A key must fix `new_id` too."""
 
-    async def signal(self, tenant: str, id: str, name: str, payload: str) -> Task | None:
+    async def signal(self, tenant: str, id: str, name: str, payload: str, once: Once | None = None) -> Task | None:
         """The task, with the signal kept for its next wait for one of that name. Raises Conflict where it has ended."""
 
     async def rules(self, tenant: str) -> list[Rule]:

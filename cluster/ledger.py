@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from agents.errors import Overloaded
 
 from . import reporting, steering
+from .asking import forked, steered
 from .assigning import held_by
 from .book import Book, Clock
 from .chores import Chores
@@ -21,8 +22,8 @@ from .parking import Parking
 from .schedule import Policy
 from .stats import Figures, Stats
 from .store import KeyRow, Store, Writes
-from .task import Filter, Ref, State, Step, Submission, Submitted, Task
-from .ticks import Needs, Ticks
+from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
+from .ticks import Ticks
 from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
 
@@ -202,17 +203,15 @@ class Ledger(Scheduling):
 
     async def cancel(self, tenant: str, id: str) -> Task | None:
         """The task with its cancel recorded. Raises Conflict if it had ended otherwise."""
-        ref = (tenant, id)
-        task: Task | None = await self._ticks.move(lambda book, known: steering.cancel(book, ref, known), _one(ref))
-        holding = self.book.running.get(ref)
+        task: Task | None = await self._ticks.move(*steered((tenant, id), steering.cancel))
+        holding = self.book.running.get((tenant, id))
         if holding is not None:
             self._parking.answer(self.book, holding.worker)
         return task
 
-    async def retry(self, tenant: str, id: str) -> Task | None:
+    async def retry(self, tenant: str, id: str, once: Once | None = None) -> Task | None:
         """The task, queued again with all its attempts. Raises Conflict if it did not fail."""
-        ref = (tenant, id)
-        task: Task | None = await self._ticks.move(lambda book, known: steering.retry(book, ref, known), _one(ref))
+        task: Task | None = await self._ticks.move(*steered((tenant, id), steering.retry, once))
         return task
 
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
@@ -226,31 +225,31 @@ class Ledger(Scheduling):
         return await self._all(tenant, filter, states, steering.retry)
 
     async def fork(
-        self, tenant: str, id: str, from_step: str, *, new_id: str, input: str | None, version: str
+        self,
+        tenant: str,
+        id: str,
+        from_step: str,
+        *,
+        new_id: str,
+        input: str | None,
+        version: str,
+        once: Once | None = None,
     ) -> Task | None:
         """A new task with what the task had recorded before that step. Raises Conflict for a step it has not."""
-        ref = (tenant, id)
 
-        async def needs(store: Store, _: bool) -> tuple[Task | None, list[Step], Task | None]:
-            return await store.task(*ref), await store.steps(*ref), await store.task(tenant, new_id)
-
-        def apply(book: Book, found: tuple[Task | None, list[Step], Task | None]) -> Task | None:
-            source, steps, forked = found
-            source = book.look(ref, source)
-            known = book.look((tenant, new_id), forked)
-            if source is None or known is not None:
-                return known
+        def fork(book: Book, source: Task, steps: list[Step]) -> Task:
             return steering.fork(book, source, steps, from_step, id=new_id, input=input, version=version)
 
-        task: Task | None = await self._ticks.move(apply, needs)
+        task: Task | None = await self._ticks.move(*forked((tenant, id), new_id, fork, once))
         return task
 
-    async def signal(self, tenant: str, id: str, name: str, payload: str) -> Task | None:
+    async def signal(self, tenant: str, id: str, name: str, payload: str, once: Once | None = None) -> Task | None:
         """The task, with the signal kept for it. Raises Conflict where it has ended."""
-        ref = (tenant, id)
-        task: Task | None = await self._ticks.move(
-            lambda book, known: steering.signal(book, ref, known, name, payload), _one(ref)
-        )
+
+        def signal(book: Book, ref: Ref, stored: Task | None) -> Task | None:
+            return steering.signal(book, ref, stored, name, payload)
+
+        task: Task | None = await self._ticks.move(*steered((tenant, id), signal, once))
         return task
 
     async def rules(self, tenant: str) -> list[Rule]:
@@ -377,10 +376,6 @@ class Ledger(Scheduling):
                 self._news.tell(ref, None)
             for ref in {(row.tenant, row.task) for rows in (writes.steps, writes.events) for row in rows}:
                 self._news.tell(ref, None)
-
-
-def _one(ref: Ref) -> Needs:
-    return lambda store, _: store.task(*ref)
 
 
 def _look_at(done: asyncio.Future[object]) -> None:

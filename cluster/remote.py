@@ -24,7 +24,7 @@ from .limits import Rule
 from .pool import Losses
 from .schedule import Schedule
 from .stats import Figures
-from .task import Filter, Step, Submission, Submitted, Task
+from .task import Filter, Once, Step, Submission, Submitted, Task
 
 NAMESPACE = "rubato"
 LEDGER = "ledger-0"
@@ -197,8 +197,8 @@ class RemoteLedger:
     async def why(self, tenant: str, id: str) -> Why | None:
         return cast(Why | None, await self._ask("why", tenant, id))
 
-    async def retry(self, tenant: str, id: str) -> Task | None:
-        return cast(Task | None, await self._ask("retry", tenant, id))
+    async def retry(self, tenant: str, id: str, once: Once | None = None) -> Task | None:
+        return cast(Task | None, await self._ask("retry", tenant, id, once))
 
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
         return cast(int, await self._ask("cancel_all", tenant, filter))
@@ -207,13 +207,21 @@ class RemoteLedger:
         return cast(int, await self._ask("retry_all", tenant, filter))
 
     async def fork(
-        self, tenant: str, id: str, from_step: str, *, new_id: str, input: str | None, version: str
+        self,
+        tenant: str,
+        id: str,
+        from_step: str,
+        *,
+        new_id: str,
+        input: str | None,
+        version: str,
+        once: Once | None = None,
     ) -> Task | None:
-        found = await self._ask("fork", tenant, id, from_step, new_id=new_id, input=input, version=version)
-        return cast(Task | None, found)
+        how = {"new_id": new_id, "input": input, "version": version, "once": once}
+        return cast(Task | None, await self._ask("fork", tenant, id, from_step, **how))
 
-    async def signal(self, tenant: str, id: str, name: str, payload: str) -> Task | None:
-        return cast(Task | None, await self._ask("signal", tenant, id, name, payload))
+    async def signal(self, tenant: str, id: str, name: str, payload: str, once: Once | None = None) -> Task | None:
+        return cast(Task | None, await self._ask("signal", tenant, id, name, payload, once))
 
     async def rules(self, tenant: str) -> list[Rule]:
         return cast(list[Rule], await self._ask("rules", tenant))

@@ -28,8 +28,7 @@ def submit(book: Book, submission: Submission, known: Submitted | KeyRow | None)
     if row is None and isinstance(known, KeyRow):
         row = known
     if row is not None:
-        if row.digest != submission.digest:
-            raise Conflict("this Idempotency-Key was used with another body")
+        check_body(row, submission.digest)
         return Submitted(tuple(json.loads(row.task_ids)), row.batch_id, replayed=True)
     ids = tuple(task.id for task in submission.tasks)
     if isinstance(known, Submitted) or submission.tasks[0].ref in book.writes.new:
@@ -42,6 +41,12 @@ def submit(book: Book, submission: Submission, known: Submitted | KeyRow | None)
     if submission.key:
         book.writes.keys[mark] = KeyRow(*mark, submission.digest, submission.batch_id, json.dumps(ids), ids[0])
     return Submitted(ids, submission.batch_id, replayed=False)
+
+
+def check_body(row: KeyRow, digest: str) -> None:
+    """Raises Conflict where the key came with another body before."""
+    if row.digest != digest:
+        raise Conflict("this Idempotency-Key was used with another body")
 
 
 def cancel(book: Book, ref: Ref, stored: Task | None) -> Task | None:

@@ -149,6 +149,14 @@ class Submission(NamedTuple):
     batch_id: str | None = None
 
 
+class Once(NamedTuple):
+    """The Idempotency-Key of a caller who asks for something: asked again with an equal body, it has been done."""
+
+    route: str
+    key: str
+    digest: str  # tells its body from another
+
+
 class Submitted(NamedTuple):
     """What was accepted; `replayed` if an earlier submission with the same key already was."""
 

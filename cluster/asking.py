@@ -1,0 +1,80 @@
+"""What is asked of one task, made into a move that happens once under the key it was asked with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .book import Book
+from .steering import Steer, check_body
+from .store import KeyRow, Store
+from .task import Once, Ref, Step, Task
+from .ticks import Apply, Needs
+
+Fork = Callable[[Book, Task, list[Step]], Task]
+
+
+class _Found(NamedTuple):
+    """What the store has: the task that is asked about, the key's row, and for a fork the steps and the new task."""
+
+    task: Task | None
+    row: KeyRow | None
+    steps: list[Step]
+    forked: Task | None
+
+
+def steered(ref: Ref, steer: Steer, once: Once | None = None) -> tuple[Apply, Needs]:
+    """Move one task. It brings the task, as it is now where the key has done its work before."""
+
+    async def needs(store: Store, _: bool) -> _Found:
+        return _Found(await store.task(*ref), await _row(store, ref, once), [], None)
+
+    def apply(book: Book, found: _Found) -> Task | None:
+        if _is_done(book, ref, once, found.row):
+            return book.look(ref, found.task)
+        task = steer(book, ref, found.task)
+        if task is not None:
+            _remember(book, once, task)
+        return task
+
+    return apply, needs
+
+
+def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply, Needs]:
+    """Make a new task of that id, unless there is one. It brings the new task, None if there is none to fork."""
+    tenant, _ = ref
+
+    async def needs(store: Store, _: bool) -> _Found:
+        row = await _row(store, ref, once)
+        return _Found(await store.task(*ref), row, await store.steps(*ref), await store.task(tenant, new_id))
+
+    def apply(book: Book, found: _Found) -> Task | None:
+        source, known = book.look(ref, found.task), book.look((tenant, new_id), found.forked)
+        if _is_done(book, ref, once, found.row) or source is None or known is not None:
+            return known
+        task = fork(book, source, found.steps)
+        _remember(book, once, task, task.id)
+        return task
+
+    return apply, needs
+
+
+async def _row(store: Store, ref: Ref, once: Once | None) -> KeyRow | None:
+    return None if once is None else await store.key(ref[0], once.route, once.key)
+
+
+def _is_done(book: Book, ref: Ref, once: Once | None, known: KeyRow | None) -> bool:
+    """Whether the key has done its work, as the store or this tick has it. Raises Conflict for another body."""
+    row = None if once is None else book.writes.keys.get((ref[0], once.route, once.key)) or known
+    if once is None or row is None:
+        return False
+    check_body(row, once.digest)
+    return True
+
+
+def _remember(book: Book, once: Once | None, task: Task, *created: str) -> None:
+    """The key has done its work, and created these tasks. That is known for as long as the task is."""
+    if once is not None:
+        mark = (task.tenant, once.route, once.key)
+        book.writes.keys[mark] = KeyRow(*mark, once.digest, None, json.dumps(created), task.id)
