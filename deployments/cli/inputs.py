@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from .errors import UsageProblem
+
+_AHEAD = re.compile(r"\+([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_input(argument: str) -> Any:
@@ -18,6 +23,22 @@ def read_input(argument: str) -> Any:
     if argument.startswith("@"):
         return _parse(read_file(Path(argument[1:])), argument[1:])
     return _parse(argument.encode("utf-8", "surrogateescape"), "INPUT")
+
+
+def moment(argument: str) -> str:
+    """The moment that this means, as RFC 3339: one of the calendar, local time where it has no offset, or `+90s`,
+    `+10m`, `+2h`, `+3d` from now."""
+    ahead = _AHEAD.fullmatch(argument)
+    try:
+        if ahead:
+            at = datetime.now(UTC) + timedelta(seconds=int(ahead[1]) * _SECONDS[ahead[2]])
+        else:
+            at = datetime.fromisoformat(argument)
+        return at.astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise UsageProblem(
+            f"{argument!r} is no moment; say one such as 2030-01-31T08:00, 2030-01-31T08:00:00Z, or +10m from now"
+        ) from None
 
 
 def read_file(path: Path) -> bytes:

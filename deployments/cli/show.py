@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from .waiting import sentence
+
 
 def complain(text: str) -> None:
     """One thing that went wrong."""
@@ -48,6 +50,8 @@ def show_event(event: dict[str, Any]) -> None:
             _line("✓", str(event.get("step")))
         case "attempt.started":
             _line("▸", f"attempt {event.get('attempt')}")
+        case "waiting":
+            _line("…", sentence(data))
         case "failed":
             show_problem(data.get("error") or data)
         case "output":

@@ -11,7 +11,7 @@ import typer
 
 from .client import Client, connect
 from .errors import UsageProblem
-from .inputs import artifact_field, read_input
+from .inputs import artifact_field, moment, read_input
 from .options import DEFAULT_STATE, AsJson, State, Url
 from .progress import counting
 from .show import note, show_json, show_problem
@@ -22,6 +22,12 @@ Each = Annotated[bool, typer.Option("--each", help="One task for each of FILES, 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the output.")]
 Priority = Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")]
 Tags = Annotated[list[str], typer.Option("--tag", help="A tag to find it by; may be repeated.")]
+RunAt = Annotated[str | None, typer.Option(metavar="MOMENT", help="Not before then: 2030-01-31T08:00, or +10m.")]
+Deadline = Annotated[str | None, typer.Option(metavar="MOMENT", help="What has not ended by then fails.")]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Running time of one attempt.")]
+MaxAttempts = Annotated[int | None, typer.Option(min=1, max=100, help="How often it is tried.")]
+LimitKey = Annotated[str | None, typer.Option(metavar="KEY", help="Whose limits it counts against.")]
+Key = Annotated[str | None, typer.Option(metavar="KEY", help="Idempotency-Key: sent again with it, done once.")]
 
 
 def submit(
@@ -31,20 +37,34 @@ def submit(
     wait: Wait = False,
     priority: Priority = 0,
     tag: Tags = [],  # noqa: B006 - Typer copies it
+    run_at: RunAt = None,
+    deadline: Deadline = None,
+    timeout: Timeout = None,
+    max_attempts: MaxAttempts = None,
+    limit_key: LimitKey = None,
+    key: Key = None,
     json: AsJson = False,
     url: Url = "",
     state: State = DEFAULT_STATE,
 ) -> None:
     """Submit INPUT to AGENT as a durable task, or each of FILES as one."""
-    options = {"priority": priority, "tags": tag}
+    asked = {
+        "run_at": None if run_at is None else moment(run_at),
+        "deadline": None if deadline is None else moment(deadline),
+        "timeout": timeout,
+        "max_attempts": max_attempts,
+        "limit_key": limit_key,
+    }
+    options = {"priority": priority, "tags": tag} | {name: value for name, value in asked.items() if value is not None}
+    headers = {} if key is None else {"Idempotency-Key": key}
     client = connect(url, state)
     if each:
         names = inputs
-        ids = _submit_files(client, agent, [Path(name) for name in inputs], options)
+        ids = _submit_files(client, agent, [Path(name) for name in inputs], options, headers)
     elif len(inputs) == 1:
         names = [""]
         body = {"agent": agent, "input": read_input(inputs[0]), "options": options}
-        ids = [client.ask("POST", "/v1/tasks", json=body)["id"]]
+        ids = [client.ask("POST", "/v1/tasks", json=body, headers=headers)["id"]]
     else:
         raise UsageProblem("submit takes one INPUT; for one task per file add --each")
     if wait:
@@ -53,7 +73,9 @@ def submit(
         _print_ids(names, ids, json)
 
 
-def _submit_files(client: Client, agent: str, files: list[Path], options: dict[str, Any]) -> list[str]:
+def _submit_files(
+    client: Client, agent: str, files: list[Path], options: dict[str, Any], headers: dict[str, str]
+) -> list[str]:
     field = artifact_field(agent, client.ask("GET", f"/v1/agents/{agent}")["input"])
     with counting("uploading", len(files)) as advance:
         inputs = []
@@ -61,7 +83,7 @@ def _submit_files(client: Client, agent: str, files: list[Path], options: dict[s
             inputs.append({field: client.upload(file)})
             advance(file.name)
     body = {"agent": agent, "inputs": inputs, "options": options}
-    ids: list[str] = client.ask("POST", "/v1/tasks/batch", json=body)["task_ids"]
+    ids: list[str] = client.ask("POST", "/v1/tasks/batch", json=body, headers=headers)["task_ids"]
     return ids
 
 

@@ -1,4 +1,4 @@
-"""`tasks`, `watch`, `logs`, `cancel`: what has become of submitted work."""
+"""`tasks`, `watch`, `logs`, `cancel`, `retry`: what has become of submitted work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from .client import Client, SentEvent, connect
 from .errors import NotReachable, ProblemAnswer
 from .options import DEFAULT_STATE, AsJson, State, Url
 from .show import note, show_event, show_json, table
+from .waiting import sentence
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 PATIENCE = 30.0  # seconds a broken stream is tried again
+ENDS = ("output", "failed", "canceled")
 
 Agent = Annotated[str | None, typer.Option(help="Only of this agent.")]
 InState = Annotated[str | None, typer.Option("--in", metavar="STATE", help="Only those queued, running, …")]
@@ -47,16 +49,19 @@ def tasks(
 
 
 def watch(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
-    """Follow a task's events until it ends, and print its output."""
-    for event in _followed(connect(url, state), id):
+    """Follow a task's events until it ends, and print its output; say first why it does not run yet."""
+    client = connect(url, state)
+    if not json:
+        _tell_why(client.ask("GET", f"/v1/tasks/{id}"))
+    for event in _followed(client, id):
         if json:
             show_json(event.data, compact=True)
         else:
             show_event(event.data)
         if event.type == "output" and not json:
             show_json(event.data["data"]["output"])
-        if event.type in ("failed", "canceled"):
-            raise typer.Exit(1)
+    if event.type != "output":
+        raise typer.Exit(1)
 
 
 def logs(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
@@ -78,17 +83,34 @@ def cancel(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAU
         note(f"{task['id']} is {task['state']}" + ("" if task["ended_at"] else "; it was asked to stop"))
 
 
+def retry(id: TaskId, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """Queue a task that failed or was canceled once more; what it has recorded does not run again."""
+    task = connect(url, state).ask("POST", f"/v1/tasks/{id}/retry")
+    if json:
+        show_json(task, compact=True)
+    else:
+        note(f"{task['id']} is {task['state']}; follow it with ./rubato watch {task['id']}")
+
+
+def _tell_why(task: dict[str, Any]) -> None:
+    if task["waiting_on"]:
+        note(f"{task['state']}: {sentence(task['waiting_on'])}")
+
+
 def _followed(client: Client, id: str) -> Iterator[SentEvent]:
-    """The events of a task to its end, each once; a stream that breaks is taken up where it broke."""
-    seen, broken_since = "", None
+    """The events of a task to its end, each once; a stream that breaks is taken up where it broke.
+
+    Of a task that was retried one end is not the last: the last is where the stream ends by itself.
+    """
+    seen, last, broken_since = "", "", None
     while True:
         headers = {"Last-Event-ID": seen} if seen else {}
         try:
             for event in client.stream("GET", f"/v1/tasks/{id}/events", headers=headers):
-                seen, broken_since = event.id or seen, None
+                seen, last, broken_since = event.id or seen, event.type, None
                 yield event
-                if event.type in ("output", "failed", "canceled"):
-                    return
+            if last in ENDS:
+                return
         except NotReachable:
             broken_since = broken_since or time.monotonic()
             if time.monotonic() - broken_since > PATIENCE:
@@ -119,5 +141,5 @@ def _took(task: dict[str, Any]) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (tasks, watch, logs, cancel):
+    for command in (tasks, watch, logs, cancel, retry):
         app.command()(command)

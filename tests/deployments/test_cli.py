@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 
 from cluster.tasklog import LogLine
 from deployments.cli.app import main
+from deployments.cli.inputs import moment
 from deployments.ingress import free_ports
 from tests.deployments.whole import Whole, whole
 
@@ -131,6 +133,42 @@ def test_submit_prints_the_id_and_tasks_lists_it(rubato: Rubato) -> None:
     assert id in listed.splitlines()[1]
 
 
+def test_the_options_of_submit_reach_the_task(rubato: Rubato) -> None:
+    options = ("--run-at", "2090-01-01T01:00:00+01:00", "--deadline", "2091-01-01T00:00Z", "--timeout", "1.5")
+    more = ("--max-attempts", "7", "--limit-key", "acme", "--key", "cli-1", "--tag", "options")
+
+    ids = {rubato("submit", "parrot", '{"text": "hello"}', *options, *more).out.strip() for _ in range(2)}
+
+    (task,) = rubato("tasks", "--tag", "options", "--json").json["items"]
+    assert ids == {task["id"]}
+    assert (task["run_at"], task["deadline"]) == ("2090-01-01T00:00:00.000Z", "2091-01-01T00:00:00.000Z")
+    assert task["limit_key"] == "acme"
+
+
+def test_a_moment_may_be_local_or_from_now() -> None:
+    local = datetime(2090, 1, 31, 8, 0).astimezone(UTC)
+    ahead = datetime.fromisoformat(moment("+2h")) - datetime.now(UTC)
+
+    assert datetime.fromisoformat(moment("2090-01-31T08:00")) == local
+    assert timedelta(hours=2) - timedelta(seconds=5) < ahead <= timedelta(hours=2)
+
+
+@pytest.mark.parametrize("argument", ["soon", "+10", "+m", "10m", "+1y", "+999999999d", "2090-02-30T00:00", ""])
+def test_what_is_no_moment_is_wrong_usage(rubato: Rubato, argument: str) -> None:
+    ended = rubato("submit", "parrot", '{"text": "hello"}', "--deadline", argument)
+
+    assert ended.code == 2
+    assert "is no moment" in ended.err
+
+
+def test_an_option_out_of_range_is_told_by_name(rubato: Rubato) -> None:
+    ended = rubato("submit", "parrot", '{"text": "hello"}', "--timeout", "-1", "--limit-key", "agent:parrot")
+
+    assert ended.code == 1
+    assert "options.timeout: " in ended.err
+    assert "options.limit_key: " in ended.err
+
+
 def test_submit_and_wait_prints_the_output(rubato: Rubato) -> None:
     ended = rubato("submit", "parrot", '{"text": "hello"}', "--wait")
 
@@ -220,6 +258,30 @@ def test_cancel_ends_a_running_task(rubato: Rubato) -> None:
     assert rubato("tasks", "--in", "canceled", "--json").json["items"][0]["id"] == id
 
 
+def test_watch_says_first_why_a_task_does_not_run(rubato: Rubato) -> None:
+    id = rubato("submit", "parrot", '{"text": "hello"}', "--run-at", "+1s").out.strip()
+
+    shown = rubato("watch", id)
+
+    assert (shown.code, shown.json) == (0, {"text": "HELLO"})
+    assert shown.err.startswith("queued: starts at ")
+
+
+def test_retry_queues_a_failed_task_again_and_watch_follows_it_to_its_last_end(rubato: Rubato) -> None:
+    id = rubato("submit", "parrot", '{"text": "fail"}').out.strip()
+    rubato("watch", id)
+
+    told = rubato("retry", id)
+    watched = rubato("watch", id, "--json")
+    again = rubato("retry", id, "--json")
+
+    assert told.code == 0
+    assert f"{id} is queued" in told.err
+    assert [event["type"] for event in watched.lines] == ["attempt.started", "failed"] * 2
+    assert watched.code == 1
+    assert (again.json["id"], again.json["state"]) == (id, "queued")
+
+
 def test_logs_prints_what_the_code_of_a_task_said(rubato: Rubato, running: Whole) -> None:
     id = rubato("submit", "parrot", '{"text": "hello"}').out.strip()
     running.said[id] = [LogLine(1_700_000_000.5, id, "", 1, "WARNING", "shop", "no stock left")]
@@ -228,7 +290,7 @@ def test_logs_prints_what_the_code_of_a_task_said(rubato: Rubato, running: Whole
     assert rubato("logs", id, "--json").lines[0]["message"] == "no stock left"
 
 
-@pytest.mark.parametrize("command", ["watch", "logs", "cancel"])
+@pytest.mark.parametrize("command", ["watch", "logs", "cancel", "retry"])
 def test_an_unknown_task_is_told(rubato: Rubato, command: str) -> None:
     ended = rubato(command, "01a20634-ddd4-7257-a86f-05b6d322b39f")
 
