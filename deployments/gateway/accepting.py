@@ -15,15 +15,14 @@ from cluster.task import Submission, Task
 
 from .. import bodies
 from ..prefer import Preference, applied, preference
-from ..problems import Problem, Refused, problem_of
-from .answers import accepted, json_answer, known, task_answer
+from ..problems import Refused
+from .answers import accepted, certain, json_answer, known, task_answer, uncertain
 from .headers import idempotency_key
 from .services import Services, tenant_of
-from .submitting import read_batch, read_task, submission
+from .submitting import ENVELOPE, read_batch, read_task, submission
 
 TASKS = "/v1/tasks"
 BATCHES = "/v1/tasks/batch"
-ENVELOPE = 64 * 1024  # bytes that a body may have around its input: the agent's name and the options
 
 
 class Accepting:
@@ -50,10 +49,8 @@ class Accepting:
         body = await bodies.read(request, self._services.limits.batch)
         # Ten thousand inputs take a while to check; in a thread, so that other requests get their turn.
         asked = await asyncio.to_thread(self._read_batch, body, tenant, key)
-        try:
+        with certain():
             submitted = await self._ledger.submit(asked)
-        except Unavailable as error:
-            raise Refused(_uncertain(error)) from error
         ids = ",".join(f'"{id}"' for id in submitted.task_ids)
         return json_answer(f'{{"batch_id":"{submitted.batch_id}","task_ids":[{ids}]}}', 202)
 
@@ -68,7 +65,7 @@ class Accepting:
                 submitted = await self._ledger.submit(asked)
                 found = await self._ledger.task(task.tenant, submitted.task_ids[0]) if submitted.replayed else task
         except Unavailable as error:
-            problem = _uncertain(error)
+            problem = uncertain(error)
             raise Refused(replace(problem, headers=(*problem.headers, ("Task-Id", task.id)))) from error
         return known(found, submitted.task_ids[0])
 
@@ -76,11 +73,3 @@ class Accepting:
         order = read_batch(self._services.catalog, body, self._services.limits.input)
         ids, batch_id = [new_id() for _ in order.texts], new_id()
         return submission(order, tenant=tenant, route=BATCHES, key=key, now=time.time(), ids=ids, batch_id=batch_id)
-
-
-def _uncertain(error: Unavailable) -> Problem:
-    detail = (
-        "The ledger did not confirm it: it may have been accepted or not. Sent again with the Idempotency-Key it had, "
-        "it is accepted once; without one, look at GET /v1/tasks first."
-    )
-    return replace(problem_of(error), detail=detail)

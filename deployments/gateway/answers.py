@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -10,11 +12,12 @@ from starlette.responses import Response
 
 from agents.ids import is_id
 from cluster.client import Why
+from cluster.errors import Unavailable
 from cluster.task import Task
 
 from ..documents import task_json
 from ..prefer import Preference, applied
-from ..problems import Refused, not_found
+from ..problems import Problem, Refused, not_found, problem_of
 
 Headers = Iterable[tuple[str, str]]
 Found = TypeVar("Found")
@@ -45,3 +48,21 @@ def known(found: Found | None, id: str) -> Found:
     if found is None:
         raise Refused(not_found("task", f"There is no task {id[:80]!r}; GET /v1/tasks lists those there are."))
     return found
+
+
+@contextmanager
+def certain() -> Iterator[None]:
+    """Around what asks the ledger to create something. Raises Refused where it does not confirm that it has."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Refused(uncertain(error)) from error
+
+
+def uncertain(error: Unavailable) -> Problem:
+    """What to do where nobody knows whether the ledger has accepted something."""
+    detail = (
+        "The ledger did not confirm it: it may have been accepted or not. Sent again with the Idempotency-Key it had, "
+        "it is accepted once; without one, look at GET /v1/tasks first."
+    )
+    return replace(problem_of(error), detail=detail)

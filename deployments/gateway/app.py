@@ -20,6 +20,7 @@ from .health import Health
 from .routing import PlainRoute, answer_in_problems
 from .runs import Runs
 from .services import Logs, Services
+from .steering import Steering
 from .streams import Streams
 from .tasks import Tasks
 
@@ -41,6 +42,7 @@ def gateway_app(
     tasks = Tasks(services)
     _add_accepting(app, accepting)  # first, for a request is held against one route after the other
     _add_tasks(app, tasks)
+    _add_steering(app, Steering(services))
     _add_accounts(app, tasks, Streams(services))
     _add_agents(app, Runs(services, accepting))
     _add_artifacts(app, Artifacts(services))
@@ -110,14 +112,66 @@ def _add_tasks(app: FastAPI, tasks: Tasks) -> None:
         answers={200: schemas.Task},
         problems=[404, 503],
     )
+
+
+def _add_steering(app: FastAPI, steering: Steering) -> None:
+    task, many = [400, 404, 409, 413, 503], [400, 413, 503]
     doc.route(
         app,
         "POST /v1/tasks/{id}/cancel",
-        tasks.cancel,
+        steering.cancel,
         "Cancel a task",
         doc.TASK_ID,
         answers={200: schemas.Task},
-        problems=[400, 404, 409, 413, 503],
+        problems=task,
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/{id}/retry",
+        steering.retry,
+        "Queue a task that failed or was canceled once more, with all its attempts and what it has recorded",
+        *(doc.TASK_ID, doc.KEY),
+        answers={202: schemas.Task},
+        problems=task,
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/{id}/fork",
+        steering.fork,
+        "A new task that goes on from a recorded step of this one",
+        *(doc.TASK_ID, doc.KEY),
+        body=forms.Fork,
+        answers={202: schemas.Task},
+        problems=task,
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/{id}/signals/{name:path}",
+        steering.signal,
+        "Send a task a signal, which its next wait for one of that name takes",
+        *(doc.TASK_ID, doc.NAME, doc.KEY),
+        body="application/json",
+        needs_body=False,
+        answers={202: schemas.Task},
+        problems=task,
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/cancel",
+        steering.cancel_all,
+        "Cancel all tasks that match",
+        body=forms.CancelFilter,
+        answers={200: schemas.Matched},
+        problems=many,
+    )
+    doc.route(
+        app,
+        "POST /v1/tasks/retry",
+        steering.retry_all,
+        "Retry all tasks that match",
+        body=forms.RetryFilter,
+        answers={200: schemas.Matched},
+        problems=many,
     )
 
 

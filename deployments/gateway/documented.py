@@ -21,7 +21,7 @@ Json = dict[str, Any]
 Kind = type[BaseModel] | str | None  # a JSON document, another media type, or no content
 
 COMPONENTS = "#/components/schemas/"
-REQUESTS = (forms.NewTask, forms.NewBatch)
+REQUESTS = (forms.NewTask, forms.NewBatch, forms.Fork, forms.CancelFilter, forms.RetryFilter)
 ANSWERS = (
     schemas.AgentList,
     schemas.Artifact,
@@ -30,6 +30,7 @@ ANSWERS = (
     schemas.Health,
     schemas.Index,
     schemas.LogLine,
+    schemas.Matched,
     schemas.Problem,
     schemas.StepList,
     schemas.TaskList,
@@ -65,12 +66,13 @@ def route(
     answers: Mapping[int, Kind],
     problems: Iterable[int] = (),
     body: Kind = None,
+    needs_body: bool = True,
 ) -> None:
     """Add a route, such as `GET /v1/tasks`, and its description; the first answer is the one to expect."""
     method, path = line.split()
     extra: Json = {"parameters": [*parameters]}
     if body is not None:
-        extra["requestBody"] = {"required": True, "content": _content(body)}
+        extra["requestBody"] = {"required": needs_body, "content": _content(body)}
     responses: dict[int | str, Json] = {}
     for status, kind in answers.items():
         responses[status] = {"content": _content(kind)} if kind else {}

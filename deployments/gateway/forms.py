@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,19 +17,23 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic.json_schema import WithJsonSchema
 from starlette.requests import Request
 
 from agents.ids import is_id
+from agents.journal import KEY_LIMIT
 from agents.policies import YEAR
 from cluster.task import AGENT_KEY, DEFAULT_KEY, Filter, State
 
+from .. import bodies
 from ..nearest import suggestion
 from ..problems import Refused, invalid_request
 
 BATCH = 10_000  # inputs of one batch
 PAGE = 200  # items of one page
+EMPTY = 1024  # bytes of a body that is to say nothing
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
@@ -131,7 +135,6 @@ class _Which(_Form):
     """Which tasks; all that is said must hold."""
 
     agent: Short | None = None
-    state: State | None = None
     tag: Short | None = None
     batch_id: Id | None = None
     parent_id: Id | None = None
@@ -145,8 +148,41 @@ class _Which(_Form):
 class ListQuery(_Which):
     """Which tasks a list holds; all that is said must hold."""
 
+    state: State | None = None
     cursor: Annotated[Id | None, Field(description="`next_cursor` of the page before")] = None
     limit: Annotated[int, Field(ge=1, le=PAGE)] = 50
+
+
+class _Several(_Which):
+    """Of which tasks something is asked; all that is said must hold, and something must be."""
+
+    @model_validator(mode="after")
+    def _not_all(self) -> Self:
+        if self.filter == Filter():
+            raise ValueError(f"must say at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class CancelFilter(_Several):
+    """Which tasks to cancel, of those that have not ended; all that is said must hold, and something must be."""
+
+    state: Literal["queued", "running", "waiting"] | None = None
+
+
+class RetryFilter(_Several):
+    """Which tasks to retry, of those that failed; all that is said must hold, and something must be.
+
+    Canceled ones only where `state` asks for them.
+    """
+
+    state: Literal["failed", "canceled"] | None = None
+
+
+class Fork(_Form):
+    """From which recorded step the new task goes on (its name and key, such as `draft#0`), and on which input."""
+
+    from_step: Annotated[str, Field(strict=True, min_length=1, max_length=2 * KEY_LIMIT)]
+    input: Any = None
 
 
 class UploadQuery(_Form):
@@ -158,7 +194,8 @@ class UploadQuery(_Form):
 PARTS: dict[str, type[BaseModel]] = {"options": TaskOptions, "retry": RetryOptions}  # forms within forms, by field
 
 _adapters: dict[type[BaseModel], TypeAdapter[Any]] = {
-    form: TypeAdapter(form) for form in (TaskOptions, NewTask, NewBatch, ListQuery, UploadQuery)
+    form: TypeAdapter(form)
+    for form in (TaskOptions, NewTask, NewBatch, ListQuery, UploadQuery, CancelFilter, RetryFilter, Fork)
 }
 
 
@@ -174,6 +211,22 @@ def fill(form: type[Form], value: Any) -> Form:
 def query(request: Request, form: type[Form]) -> Form:
     """The query of the request as this form."""
     return fill(form, dict(request.query_params))
+
+
+def path_text(request: Request, name: str) -> str:
+    """A part of the path that callers choose. Raises Refused (422) for one that cannot be kept."""
+    text: str = request.path_params[name]
+    if "\0" in text or not 1 <= len(text.encode("utf-8", "replace")) <= 255:
+        detail = f"{name}: must have 1 to 255 bytes, none of them NUL"
+        raise Refused(invalid_request("Mend what is listed in `errors`.", (detail,)))
+    return text
+
+
+async def no_fields(request: Request, what: str) -> None:
+    """Raises Refused (422) for a body that says anything."""
+    body = await bodies.read(request, EMPTY)
+    if body.strip() and bodies.parse(body) != {}:
+        raise Refused(invalid_request(f"{what} has no fields.", ("body: must be empty",)))
 
 
 def refuse_query(request: Request, known: Mapping[str, Any] | frozenset[str]) -> None:

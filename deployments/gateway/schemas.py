@@ -100,6 +100,12 @@ class Batch(_Document):
     task_ids: list[UUID]
 
 
+class Matched(_Document):
+    """How many tasks it was done to."""
+
+    matched: int
+
+
 class Step(_Document):
     """One recorded step: its name, its key (the author's `:key`, else `#n`), a digest of its arguments, its value."""
 

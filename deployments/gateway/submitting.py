@@ -30,6 +30,7 @@ from ..problems import (
 from .forms import NewBatch, NewTask, TaskOptions, fill
 from .fragments import elements, member
 
+ENVELOPE = 64 * 1024  # bytes that a body may have around its input: the agent's name and the options
 NAMED = 20  # agents that a problem lists
 
 

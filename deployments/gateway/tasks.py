@@ -1,4 +1,4 @@
-"""Routes that show tasks, and the one that asks for a task's end."""
+"""Routes that show tasks, what they have recorded and what they have said."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from starlette.responses import Response
 
 from cluster.task import State
 
-from .. import bodies
 from ..documents import list_json, log_json, step_json, task_json
 from ..prefer import applied, preference
-from ..problems import Refused, invalid_request
 from .answers import json_answer, known, task_answer, task_id
 from .forms import ListQuery, query
 from .services import Services, tenant_of
@@ -22,7 +20,6 @@ class Tasks:
     def __init__(self, services: Services) -> None:
         self._ledger = services.ledger
         self._logs = services.logs
-        self._limit = services.limits.input
 
     async def one(self, request: Request) -> Response:
         id, prefers, tenant = task_id(request), preference(request.headers.getlist("prefer")), tenant_of(request)
@@ -35,13 +32,6 @@ class Tasks:
         found = await self._ledger.tasks(tenant_of(request), asked.filter, asked.cursor, asked.limit + 1)
         page = found[: asked.limit]
         return json_answer(list_json(map(task_json, page), page[-1].id if len(found) > len(page) else None))
-
-    async def cancel(self, request: Request) -> Response:
-        id = task_id(request)
-        body = await bodies.read(request, self._limit)
-        if body.strip() and bodies.parse(body) != {}:
-            raise Refused(invalid_request("A cancel has no fields.", ("body: must be empty",)))
-        return task_answer(known(await self._ledger.cancel(tenant_of(request), id), id))
 
     async def steps(self, request: Request) -> Response:
         id = task_id(request)

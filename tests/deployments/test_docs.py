@@ -7,18 +7,29 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.deployments.whole import whole
+from agents import Agent, Background, Context
+from tests.deployments.whole import Said, whole
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_each_command_on_the_page_works(tmp_path: Path) -> None:
-    """In order, in one shell; a stand-in takes the place of the agent that needs models."""
-    page = (ROOT / "docs" / "tasks.md").read_text()
-    blocks = [block.replace("support", "parrot") for block in BLOCK.findall(page)]
+class Support(Agent[Said, Said]):
+    """Stands for the agent of that name, which needs models; its steps are called the same."""
 
-    with whole(tmp_path) as running:
+    name = "support"
+    background = Background()
+
+    async def run(self, ctx: Context, question: Said) -> Said:
+        found = await ctx.step("retrieve", str.lower, question.text)
+        return Said(text=await ctx.step("answer", str.upper, found))
+
+
+def test_each_command_on_the_page_works(tmp_path: Path) -> None:
+    """In order, in one shell that ends at the first that fails."""
+    blocks = BLOCK.findall((ROOT / "docs" / "tasks.md").read_text())
+
+    with whole(tmp_path, [Support]) as running:
         script = "\n".join(blocks).replace("http://127.0.0.1:8000", running.url).replace("curl -s", "curl -sSf")
         ended = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
@@ -30,4 +41,4 @@ def test_each_command_on_the_page_works(tmp_path: Path) -> None:
         )
 
     assert ended.returncode == 0, ended.stderr
-    assert len(blocks) >= 3
+    assert len(blocks) >= 5

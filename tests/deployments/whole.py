@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +124,12 @@ class Door:
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[Whole]:
-    """Up on a port of its own until the block ends."""
+def whole(folder: Path, agents: Sequence[type[Agent]] = AGENTS) -> Iterator[Whole]:
+    """Up with these agents, on a port of its own, until the block ends."""
     (port,) = free_ports(1)
     server = uvicorn.Server(uvicorn.Config(lambda: None, port=port, log_level="warning", lifespan="off"))
     running = Whole(f"http://127.0.0.1:{port}", {})
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, folder, running)))
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, folder, agents, running)))
     thread.start()
     while not server.started:
         thread.join(0.01)
@@ -141,9 +141,9 @@ def whole(folder: Path) -> Iterator[Whole]:
         thread.join(20)
 
 
-async def _serve(server: uvicorn.Server, folder: Path, running: Whole) -> None:
+async def _serve(server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agent]], running: Whole) -> None:
     artifacts = str(folder / "artifacts")
-    catalog = Catalog(Entry(f"tests:{kind.__name__}", kind, "v1") for kind in AGENTS)
+    catalog = Catalog(Entry(f"tests:{kind.__name__}", kind, "v1") for kind in kinds)
 
     async def logs(tenant: str, task_id: str) -> list[LogLine]:
         return running.said.get(task_id, [])

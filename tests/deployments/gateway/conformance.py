@@ -47,7 +47,7 @@ def _documented(app: FastAPI, response: httpx.Response) -> dict[str, Any] | None
     scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
     for route in app.routes:
         if isinstance(route, APIRoute) and route.matches(scope)[0] == Match.FULL:
-            operation = app.openapi()["paths"][route.path][method.lower()]
+            operation = app.openapi()["paths"][route.path_format][method.lower()]
             documented: dict[str, Any] = operation["responses"][str(response.status_code)]
             return documented
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -59,16 +60,22 @@ REQUESTS = st.fixed_dictionaries(
     {"agent": st.sampled_from(["both", "later", "now", "reader"]) | JSON},
     optional={"input": INPUTS, "inputs": st.lists(INPUTS, max_size=5) | JSON, "options": OPTIONS | JSON, "tgas": JSON},
 )
+FILTERS = st.dictionaries(
+    st.sampled_from(["agent", "state", "tag", "batch_id", "parent_id", "idempotency_key"]),
+    st.sampled_from(["both", "queued", "failed", "red"]) | st.uuids().map(str) | JSON,
+    max_size=3,
+)
+FORKS = st.fixed_dictionaries({"from_step": TEXTS | st.just("find#0")}, optional={"input": INPUTS})
 BODIES = (
     st.binary(max_size=200)
-    | (REQUESTS | JSON).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
+    | (REQUESTS | FILTERS | FORKS | JSON).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
     | REQUESTS.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")[:-1])
 )
 SEGMENTS = (st.text(max_size=40) | st.uuids().map(str) | st.sampled_from(["both", "0" * 64, "..", "batch"])).map(
     lambda text: quote(text.encode("utf-8", "surrogatepass"), safe="")
 )
 QUERIES = st.sampled_from(
-    ["agent", "state", "tag", "batch_id", "idempotency_key", "cursor", "limit", "name"]
+    ["agent", "state", "tag", "batch_id", "parent_id", "idempotency_key", "cursor", "limit", "name"]
 ) | st.text(max_size=8)
 HEADERS = st.fixed_dictionaries(
     {},
@@ -85,11 +92,12 @@ HEADERS = st.fixed_dictionaries(
 
 @SETTINGS
 @given(route=st.sampled_from(sorted(ROUTES)), data=st.data())
-async def test_no_request_breaks_a_route(client: httpx.AsyncClient, route: tuple[str, str], data: Any) -> None:
+async def test_no_request_breaks_a_route(
+    client: httpx.AsyncClient, submitted: str, route: tuple[str, str], data: Any
+) -> None:
     method, path = route
-    for name in ("{id}", "{name}", "{sha256}"):
-        if name in path:
-            path = path.replace(name, data.draw(SEGMENTS) or "x")
+    for name in re.findall(r"\{\w+\}", path):
+        path = path.replace(name, data.draw(SEGMENTS | st.just(submitted)) or "x")
     queries = data.draw(st.dictionaries(QUERIES, TEXTS, max_size=3) | st.just({}))
     headers = {name: value.translate(None, b"\r\n\0") for name, value in data.draw(HEADERS).items()}
 

@@ -27,7 +27,12 @@ ROUTES = {
     ("post", "/v1/tasks"),
     ("post", "/v1/tasks/batch"),
     ("get", "/v1/tasks/{id}"),
+    ("post", "/v1/tasks/cancel"),
+    ("post", "/v1/tasks/retry"),
     ("post", "/v1/tasks/{id}/cancel"),
+    ("post", "/v1/tasks/{id}/retry"),
+    ("post", "/v1/tasks/{id}/fork"),
+    ("post", "/v1/tasks/{id}/signals/{name}"),
     ("get", "/v1/tasks/{id}/events"),
     ("get", "/v1/tasks/{id}/steps"),
     ("get", "/v1/tasks/{id}/logs"),
@@ -49,7 +54,7 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 
 async def test_it_names_every_route_and_each_agents_run(document: dict[str, Any], build: Build, ledger: Ledger) -> None:
     routes = [route for route in build(ledger).routes if isinstance(route, APIRoute)]
-    served = {(method.lower(), route.path) for route in routes for method in route.methods or ()}
+    served = {(method.lower(), route.path_format) for route in routes for method in route.methods or ()}
 
     assert served == ROUTES
     assert operations(document).keys() == ROUTES | RUNS

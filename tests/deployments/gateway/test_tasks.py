@@ -101,45 +101,6 @@ async def test_a_query_where_none_is_taken_is_refused(client: httpx.AsyncClient,
     assert answer.status_code == 422
 
 
-async def test_a_queued_task_is_canceled_at_once(client: httpx.AsyncClient, submitted: str) -> None:
-    first = await client.post(f"/v1/tasks/{submitted}/cancel")
-    again = await client.post(f"/v1/tasks/{submitted}/cancel", content=b" {} ")
-
-    assert (first.status_code, again.status_code) == (200, 200)
-    assert first.json()["state"] == again.json()["state"] == "canceled"
-    assert first.json()["cancel_requested_at"]
-
-
-async def test_a_running_task_is_canceled_when_its_worker_says_so(
-    client: httpx.AsyncClient, hand: Hand, submitted: str
-) -> None:
-    claim = await hand.take()
-
-    asked = (await client.post(f"/v1/tasks/{submitted}/cancel")).json()
-    await hand.cancel(claim)
-
-    assert asked["state"] == "running"
-    assert asked["cancel_requested_at"]
-    assert (await client.get(f"/v1/tasks/{submitted}")).json()["state"] == "canceled"
-
-
-async def test_a_task_that_ended_otherwise_cannot_be_canceled(
-    client: httpx.AsyncClient, hand: Hand, submitted: str
-) -> None:
-    await hand.complete(await hand.take(), '{"text":"done"}')
-
-    answer = await client.post(f"/v1/tasks/{submitted}/cancel")
-
-    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/conflict")
-
-
-async def test_a_cancel_has_no_fields(client: httpx.AsyncClient, submitted: str) -> None:
-    answer = await client.post(f"/v1/tasks/{submitted}/cancel", json={"force": True})
-
-    assert answer.status_code == 422
-    assert (await client.get(f"/v1/tasks/{submitted}")).json()["state"] == "queued"
-
-
 async def test_steps_are_shown_in_the_order_they_were_recorded(
     client: httpx.AsyncClient, hand: Hand, submitted: str
 ) -> None:
