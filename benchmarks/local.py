@@ -12,9 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from .until import until
 
 ROOT = Path(__file__).resolve().parent.parent
 ECHO = "agents.library.echo:Echo"
+STEPS = "benchmarks.agents:Steps"
+HOLD = "benchmarks.agents:Hold"
+PATIENCE = 60.0  # seconds for the workers that `up` does not wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +32,35 @@ class Local:
 
 
 @contextmanager
-def rubato(*agents: str) -> Iterator[Local]:
-    """`./rubato up` with just these agents, and `down` at the end."""
-    parent = ROOT / ".rubato"  # the same disk as a user's own
+def scratch() -> Iterator[Path]:
+    """A folder on the same disk as a user's own state."""
+    parent = ROOT / ".rubato"
     parent.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def rubato(*agents: str, store: str = "") -> Iterator[Local]:
+    """`./rubato up` with just these agents, all workers there; and `down` at the end."""
+    with scratch() as folder:
         port = free_port()
-        env = {**os.environ, "RUBATO_STATE": folder}
+        env = {**os.environ, "RUBATO_STATE": str(folder)}
         chosen = [flag for agent in agents or (ECHO,) for flag in ("--agents", agent)]
-        _run(["up", "--only", *chosen, "--port", str(port)], env)
+        kept = ["--store", store] if store else []
+        _run(["up", "--only", *chosen, *kept, "--port", str(port)], env)
         try:
-            yield Local(f"http://127.0.0.1:{port}", Path(folder))
+            local = Local(f"http://127.0.0.1:{port}", folder)
+            _until_staffed(local)
+            yield local
         finally:
             _run(["down"], env)
 
 
-def status(local: Local) -> dict[str, object]:
+def status(local: Local) -> dict[str, Any]:
     """What `./rubato status --json` says."""
     done = _run(["status", "--json"], {**os.environ, "RUBATO_STATE": str(local.folder)})
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -54,6 +70,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _until_staffed(local: Local) -> None:
+    def staffed() -> bool:
+        return all(kind["ready"] == kind["wanted"] for kind in status(local)["workers"])
+
+    until(staffed, "all workers are there", seconds=PATIENCE, poll=0.5)
 
 
 def _run(arguments: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -31,6 +31,7 @@ class Status:
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> reference, replicas
     workers: list[dict[str, Any]] = field(default_factory=list)  # as the pool describes its kinds
     tasks: dict[str, int] = field(default_factory=dict)  # state -> how many
+    ticks: int = 0  # transactions of the ledger since it started
     store: str = ""  # without a password that belongs to it
     store_bytes: int | None = None  # None where it is not a file
     dashboard: str = ""
@@ -44,6 +45,7 @@ def status(state: StateFolder) -> Status:
         return Status(up=False)
     _connect(record, state)
     actors = raylocal.actors()
+    tasks, ticks = _counts()
     replicas = Counter(_application(name) for name, space in actors if space == SERVE and name.startswith(REPLICA))
     return Status(
         up=True,
@@ -56,7 +58,8 @@ def status(state: StateFolder) -> Status:
             for name, reference in record.agents.items()
         },
         workers=_workers(),
-        tasks=_tasks(),
+        tasks=tasks,
+        ticks=ticks,
         store=without_password(record.store),
         store_bytes=None if on_server(record.store) else _size(Path(record.store)),
         dashboard=record.dashboard,
@@ -88,14 +91,15 @@ def _workers() -> list[dict[str, Any]]:
     return pool_status()
 
 
-def _tasks() -> dict[str, int]:
+def _counts() -> tuple[dict[str, int], int]:
+    """Tasks by state, and the ledger's ticks."""
     from cluster.remote import LEDGER, Remote
 
     counts = Remote(LEDGER).call_blocking("counts", seconds=10.0)
     total: Counter[str] = Counter()
     for by_state in counts.tasks.values():
         total.update(by_state)
-    return dict(total)
+    return dict(total), counts.ticks
 
 
 def _size(store: Path) -> int:

@@ -1,0 +1,37 @@
+"""Agents that load the ledger in one way each; the no-op is `agents.library.echo`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agents import Agent, Background, Context, Resources
+from agents.library.echo import Message
+
+DAY = 24 * 3600.0
+
+
+class Steps(Agent[Message, int]):
+    """Records three steps that do next to nothing."""
+
+    name = "steps"
+    realtime = None
+    background = Background(resources=Resources(cpus=1), slots=64)
+
+    async def run(self, ctx: Context, message: Message) -> int:
+        return sum([await ctx.step(name, _length, message.text) for name in ("first", "second", "third")])
+
+
+class Hold(Agent[Message, Message]):
+    """Takes a day for a task and one task a worker: whatever else it is given stays queued, and could run."""
+
+    name = "hold"
+    realtime = None
+    background = Background(resources=Resources(cpus=1), slots=1, timeout=2 * DAY)
+
+    async def run(self, ctx: Context, message: Message) -> Message:
+        await asyncio.sleep(DAY)
+        return message
+
+
+async def _length(text: str) -> int:
+    return len(text)

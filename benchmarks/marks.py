@@ -1,0 +1,103 @@
+"""What was promised, what was measured, and whether it holds. Plain decisions over the figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+REALTIME_SHARE = 0.5  # of bare FastAPI's requests/s at 16 connections
+BACKGROUND_RATE = 5_000  # tasks/s
+FDATASYNC_RATE = 500  # a second: below it, marks in absolute figures say nothing about the software
+
+BATCHES_RATE = 8_000  # tasks/s
+SINGLY_RATE = 1_500
+STEPS_RATE = 3_000  # of three steps each
+CELERY_FACTOR = 10
+WAIT_SYNCS, WAIT_MS = 2, 6.0  # the time of one task: so many syncs, and this where a round trip takes
+ROUNDTRIP_MS = 0.8
+BACKLOG_SHARE = 0.8  # of the throughput without it
+BACKLOG_MB = 500
+BACKLOG_SECONDS = 10.0
+POSTGRES_SHARE = 0.5  # of SQLite's
+
+Mark = dict[str, Any]
+Found = dict[str, Any]
+
+
+def marks(found: Found) -> dict[str, Mark]:
+    """Every mark for which there is a figure."""
+    made: dict[str, Mark] = {}
+    if "realtime" in found:
+        ours, bare = (found[name]["16"]["requests_per_s"] for name in ("realtime", "bare"))
+        made["realtime_share_of_bare_at_16"] = at_least(REALTIME_SHARE, ours / bare)
+    if "background" in found:
+        batches = found["background"]["batches"]
+        made["background_tasks_per_s"] = at_least(BACKGROUND_RATE, batches["tasks_per_s"], batches["fdatasync"])
+    if "ledger" in found:
+        made |= {f"ledger_{name}": mark for name, mark in _ledger(found["ledger"]).items()}
+    return made
+
+
+def at_least(mark: float, got: float, fdatasync: Found | None = None) -> Mark:
+    """A mark to reach; one in absolute figures is given the disk's own, which it depends on."""
+    return {"at_least": mark, "got": round(got, 3), "ratio": round(got / mark, 3), "holds": got >= mark} | _disk(
+        got, fdatasync
+    )
+
+
+def at_most(mark: float, got: float) -> Mark:
+    """A mark not to pass."""
+    return {"at_most": round(mark, 3), "got": round(got, 3), "ratio": round(got / mark, 3), "holds": got <= mark}
+
+
+def table(made: dict[str, Mark]) -> str:
+    """The marks for a person."""
+    rows = [("mark", "promised", "got", "ratio", "holds")]
+    for name, mark in made.items():
+        promised = f">= {mark['at_least']:,}" if "at_least" in mark else f"<= {mark['at_most']:,}"
+        note = "" if mark.get("disk_is_fast_enough", True) else ", on a disk that is too slow to tell"
+        rows.append((name, promised, f"{mark['got']:,}", f"{mark['ratio']:.2f}", _yes(mark["holds"]) + note))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join("  ".join([*map(str.ljust, row[:4], widths), row[4]]) for row in rows)
+
+
+def _ledger(found: Found) -> dict[str, Mark]:
+    batches, singly, steps, alone = (found[name] for name in ("batches", "one_by_one", "steps", "one_at_a_time"))
+    made = {
+        "batches_tasks_per_s": at_least(BATCHES_RATE, batches["tasks_per_s"], batches["fdatasync"]),
+        "one_by_one_tasks_per_s": at_least(SINGLY_RATE, singly["tasks_per_s"], singly["fdatasync"]),
+        "three_steps_tasks_per_s": at_least(STEPS_RATE, steps["tasks_per_s"], steps["fdatasync"]),
+        "one_at_a_time_p50_ms": at_most(
+            wait_ms(alone["fdatasync"], found["actor_roundtrip"]["p50_ms"]), alone["p50_ms"]
+        ),
+    }
+    if "celery" in found:
+        best = found["celery"]
+        made["batches_of_celery"] = at_least(CELERY_FACTOR, batches["tasks_per_s"] / best["tasks_per_s"])
+        made["one_at_a_time_p50_below_celery_ms"] = at_most(best["p50_ms"], alone["p50_ms"])
+    if "backlog" in found:
+        backlog = found["backlog"]
+        made["backlog_share"] = at_least(BACKLOG_SHARE, backlog["share"])
+        made["backlog_memory_mb"] = at_most(BACKLOG_MB, backlog["memory"]["pss_mb"])
+        made["backlog_ready_after_kill_s"] = at_most(BACKLOG_SECONDS, backlog["after_kill"]["accepted_s"])
+    for name, mark in (("batches", batches), ("one_by_one", singly)):
+        if "postgres" in found:
+            share = found["postgres"][name]["tasks_per_s"] / mark["tasks_per_s"]
+            made[f"postgres_{name}_of_sqlite"] = at_least(POSTGRES_SHARE, share)
+    return made
+
+
+def wait_ms(fdatasync: Found, roundtrip_ms: float) -> float:
+    """What one task may take here: its syncs as the disk does them, the rest as fast as actors answer each other."""
+    sync_ms = (fdatasync["before"]["p50_ms"] + fdatasync["after"]["p50_ms"]) / 2
+    return float(WAIT_SYNCS * sync_ms + WAIT_MS * roundtrip_ms / ROUNDTRIP_MS)
+
+
+def _disk(got: float, fdatasync: Found | None) -> Mark:
+    if fdatasync is None:
+        return {}
+    rate = (fdatasync["before"]["per_second"] + fdatasync["after"]["per_second"]) / 2
+    return {"disk_is_fast_enough": rate >= FDATASYNC_RATE, "tasks_per_fdatasync": round(got / rate, 1)}
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "NO"

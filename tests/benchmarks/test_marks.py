@@ -1,0 +1,68 @@
+"""Which marks hold, as plain decisions over figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.marks import at_least, at_most, marks, table, wait_ms
+
+FAST = {"per_second": 1000.0, "p50_ms": 1.0}
+SLOW = {"per_second": 100.0, "p50_ms": 10.0}
+
+
+def probed(**figures: float) -> dict[str, Any]:
+    return {**figures, "fdatasync": {"before": FAST, "after": FAST}}
+
+
+LEDGER = {
+    "actor_roundtrip": {"p50_ms": 0.8},
+    "batches": probed(tasks_per_s=9_000),
+    "one_by_one": probed(tasks_per_s=1_400),
+    "steps": probed(tasks_per_s=3_000),
+    "one_at_a_time": probed(p50_ms=7.9),
+}
+
+
+def test_a_mark_that_is_reached_exactly_holds() -> None:
+    assert at_least(10, 10)["holds"]
+    assert at_most(10, 10)["holds"]
+    assert not at_least(10, 9.99)["holds"]
+    assert not at_most(10, 10.01)["holds"]
+
+
+def test_a_mark_in_absolute_figures_says_what_the_disk_allows() -> None:
+    fast, slow = (at_least(8_000, 4_000, {"before": disk, "after": disk}) for disk in (FAST, SLOW))
+
+    assert (fast["disk_is_fast_enough"], fast["tasks_per_fdatasync"]) == (True, 4.0)
+    assert (slow["disk_is_fast_enough"], slow["tasks_per_fdatasync"]) == (False, 40.0)
+
+
+def test_one_task_may_take_two_syncs_and_what_the_actors_of_this_machine_take() -> None:
+    assert wait_ms({"before": FAST, "after": SLOW}, roundtrip_ms=0.8) == pytest.approx(2 * 5.5 + 6.0)
+    assert wait_ms({"before": FAST, "after": FAST}, roundtrip_ms=1.6) == pytest.approx(2.0 + 12.0)
+
+
+def test_a_contender_that_was_left_out_has_no_marks() -> None:
+    made = marks({"ledger": LEDGER})
+
+    assert {name for name, mark in made.items() if not mark["holds"]} == {"ledger_one_by_one_tasks_per_s"}
+    assert not any("celery" in name or "postgres" in name or "backlog" in name for name in made)
+
+
+def test_every_promise_has_its_mark() -> None:
+    celery = {"tasks_per_s": 901.0, "p50_ms": 8.0}
+    backlog = {"share": 0.79, "memory": {"pss_mb": 500.0}, "after_kill": {"accepted_s": 10.0}}
+    postgres = {"batches": {"tasks_per_s": 4_500}, "one_by_one": {"tasks_per_s": 600}}
+
+    made = marks({"ledger": {**LEDGER, "celery": celery, "backlog": backlog, "postgres": postgres}})
+
+    assert {name for name, mark in made.items() if not mark["holds"]} == {
+        "ledger_one_by_one_tasks_per_s",
+        "ledger_batches_of_celery",
+        "ledger_backlog_share",
+        "ledger_postgres_one_by_one_of_sqlite",
+    }
+    assert len(made) == 11
+    assert len(table(made).splitlines()) == 12
