@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from .limits import Rule
 from .schedule import Schedule
-from .stats import Figures
+from .stats import Figures, Measures
 from .task import Event, Filter, Once, Step, Submission, Submitted, Task
 
 
@@ -84,6 +84,9 @@ class LedgerClient(Protocol):
 
     async def oldest(self) -> dict[str, float]:
         """Since when the first of each agent's queued tasks that are due could have started."""
+
+    async def measures(self) -> Measures:
+        """All that can be measured of it, in one call that costs it little."""
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""

@@ -18,9 +18,10 @@ from .claims import Answer, Beat, Called, Held, Hello, Orders, Report
 from .client import Batch, Counts, EventPage, Why
 from .errors import Conflict
 from .limits import Rule, agent_key
+from .measuring import Measuring
 from .parking import Parking
 from .schedule import Policy
-from .stats import Figures, Stats
+from .stats import Figures, Measures, Stats
 from .store import KeyRow, Store, Writes
 from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
 from .ticks import Ticks
@@ -58,6 +59,7 @@ class Ledger(Scheduling):
         self._stats = Stats()
         self._parking = Parking()
         self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish)
+        self._measuring = Measuring(store, self._clock, self._stats)
         self._chores = Chores(self._ticks, store, self._clock)
         self._timetable = Timetable(self._ticks, store, self._clock, self._parking, policies or {})
         self._waiting_tasks = 0
@@ -178,6 +180,12 @@ class Ledger(Scheduling):
     async def oldest(self) -> dict[str, float]:
         """Since when the first of each agent's queued tasks that are due could have started."""
         return await self._store.oldest(self._clock.now())
+
+    async def measures(self) -> Measures:
+        """All that can be measured of it, for little: who asks often gets ages of the backlog that are seconds old."""
+        self._ticks.refuse_fenced()
+        tasks = (await self.counts()).tasks
+        return await self._measuring.measures(self.book, tasks)
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""

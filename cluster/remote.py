@@ -23,7 +23,7 @@ from .errors import Unavailable
 from .limits import Rule
 from .pool import Losses
 from .schedule import Schedule
-from .stats import Figures
+from .stats import Figures, Measures
 from .task import Filter, Once, Step, Submission, Submitted, Task
 
 NAMESPACE = "rubato"
@@ -193,6 +193,9 @@ class RemoteLedger:
 
     async def oldest(self) -> dict[str, float]:
         return cast(dict[str, float], await self._ledger.call("oldest"))
+
+    async def measures(self) -> Measures:
+        return cast(Measures, await self._ledger.call("measures"))
 
     async def why(self, tenant: str, id: str) -> Why | None:
         return cast(Why | None, await self._ask("why", tenant, id))

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from .store import Writes
-from .task import State, Task
+from .task import NEW, State, Task
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 TICK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -72,6 +72,27 @@ class Figures(NamedTuple):
     took: dict[str, Histogram]  # seconds from a task's first start to its end, by agent
     lost_leases: dict[str, int]  # by agent
     refused: int  # submissions, for want of room
+    accepted: dict[str, int]  # tasks by agent
+    attempts: dict[str, int]  # by agent; a claim that goes on after a wait begins none
+    failed_ticks: int  # none of their moves was committed; each was then tried alone
+
+
+class Process(NamedTuple):
+    """What the ledger's process takes of its machine."""
+
+    started_at: float
+    cpu_seconds: float
+    resident_bytes: int
+
+
+class Measures(NamedTuple):
+    """What there is to measure of a ledger, all in one."""
+
+    tasks: dict[str, dict[str, int]]  # by agent and state
+    queued_for: dict[str, float]  # seconds that a queued task could have started for, the longest of each agent
+    held: dict[str, int]  # limits that keep queued tasks from starting now, by agent
+    figures: Figures
+    process: Process
 
 
 class Stats:
@@ -79,11 +100,14 @@ class Stats:
 
     def __init__(self) -> None:
         self.ticks = 0
+        self.failed_ticks = 0
         self.lost_leases: Counter[str] = Counter()
         self.refused = 0
         self._tick_seconds = Counting(TICK_SECONDS)
         self._tick_moves = Counting(MOVES)
+        self._accepted: Counter[str] = Counter()
         self._claims: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._rates: defaultdict[str, Rate] = defaultdict(Rate)
         self._ended: Counter[tuple[str, str]] = Counter()
         self._waited: defaultdict[str, Counting] = defaultdict(lambda: Counting(SECONDS))
@@ -94,9 +118,12 @@ class Stats:
         self.ticks += 1
         self._tick_seconds.see(seconds)
         self._tick_moves.see(moves)
+        self._accepted.update(task.agent for task in writes.new.values())
         claims: Counter[str] = Counter()
         for task in writes.claimed:
             claims[task.agent] += 1
+            if task.rank == NEW:
+                self._attempts[task.agent] += 1
             if task.fence == 1:
                 self._waited[task.agent].see(max(0.0, now - max(task.created_at, task.run_at)))
         for agent, count in claims.items():
@@ -120,6 +147,9 @@ class Stats:
             {agent: counting.histogram() for agent, counting in self._took.items()},
             dict(self.lost_leases),
             self.refused,
+            dict(self._accepted),
+            dict(self._attempts),
+            self.failed_ticks,
         )
 
     def _end(self, task: Task) -> None:

@@ -107,6 +107,7 @@ class Ticks:
             except Fenced as error:
                 self._give_up(error, batch)
             except Exception as error:  # the store's trouble, or a fault of ours: neither may end the loop
+                self._stats.failed_ticks += 1
                 level = logging.WARNING if isinstance(error, StoreFailed) else logging.ERROR
                 log.log(level, "a tick of %d moves failed, each is tried alone", len(batch), exc_info=error)
                 await self._each_alone(batch)

@@ -17,6 +17,7 @@ from . import forms, schemas
 from .accepting import Accepting
 from .artifacts import Artifacts
 from .health import Health
+from .metrics import OPEN, PLAIN, Metrics
 from .routing import PlainRoute, answer_in_problems
 from .runs import Runs
 from .services import Logs, Services
@@ -46,7 +47,7 @@ def gateway_app(
     _add_accounts(app, tasks, Streams(services))
     _add_agents(app, Runs(services, accepting))
     _add_artifacts(app, Artifacts(services))
-    _add_operations(app, Health(app, ledger))
+    _add_operations(app, Health(app, ledger), Metrics(services))
     answer_in_problems(app)
     doc.describe_all(app, catalog)
     return app
@@ -227,7 +228,7 @@ def _add_artifacts(app: FastAPI, artifacts: Artifacts) -> None:
     )
 
 
-def _add_operations(app: FastAPI, health: Health) -> None:
+def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
     doc.route(app, "GET /", health.index, "What is here", answers={200: schemas.Index})
     doc.route(app, "GET /healthz", health.alive, "Whether this process works", answers={200: schemas.Health})
     doc.route(
@@ -238,3 +239,4 @@ def _add_operations(app: FastAPI, health: Health) -> None:
         answers={200: schemas.Health},
         problems=[503],
     )
+    doc.route(app, "GET /metrics", metrics.scrape, "Metrics for Prometheus", answers={200: (PLAIN, OPEN)})

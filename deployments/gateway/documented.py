@@ -18,7 +18,7 @@ from ..problems import MEDIA_TYPE
 from . import forms, schemas
 
 Json = dict[str, Any]
-Kind = type[BaseModel] | str | None  # a JSON document, another media type, or no content
+Kind = type[BaseModel] | str | tuple[str, ...] | None  # a JSON document, other media types, or no content
 
 COMPONENTS = "#/components/schemas/"
 REQUESTS = (forms.NewTask, forms.NewBatch, forms.Fork, forms.CancelFilter, forms.RetryFilter)
@@ -135,9 +135,11 @@ def _of_agents(catalog: Catalog, run: Json) -> tuple[Json, Json]:
     return paths, {f"agents.{name}": schema for name, schema in definitions.get("$defs", {}).items()}
 
 
-def _content(kind: type[BaseModel] | str) -> Json:
+def _content(kind: type[BaseModel] | str | tuple[str, ...]) -> Json:
     if isinstance(kind, str):
         return {kind: {"schema": {}}}
+    if isinstance(kind, tuple):
+        return {each: {"schema": {}} for each in kind}
     return {"application/json": {"schema": _reference(kind.__name__)}}
 
 

@@ -20,6 +20,7 @@ ROUTES = {
     ("get", "/"),
     ("get", "/healthz"),
     ("get", "/readyz"),
+    ("get", "/metrics"),
     ("get", "/v1/agents"),
     ("get", "/v1/agents/{name}"),
     ("post", "/v1/agents/{name}/run"),
@@ -126,7 +127,7 @@ async def test_an_agents_run_carries_the_agents_own_types(document: dict[str, An
 
 
 async def test_what_is_not_built_yet_is_not_there(client: httpx.AsyncClient) -> None:
-    for path in ("/metrics", "/docs", "/redoc", "/v1/batches/x", "/v1/limits/x", "/v1/schedules"):
+    for path in ("/docs", "/redoc", "/v1/batches/x", "/v1/limits/x", "/v1/schedules"):
         answer = await client.get(path)
 
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-route")
