@@ -18,13 +18,15 @@ _PLAIN = Rule("", "")
 def assign(book: Book, workers: Listeners) -> dict[str, list[Claim]]:
     """New claims for these workers, never more than their free slots; the least busy takes first."""
     granted: dict[str, list[Claim]] = {}
+    # One that holds nothing and does not ask may be gone without anyone's knowing: it blocks nobody.
+    book.lone = {kind: lone for kind, lone in book.lone.items() if lone in workers or book.by_worker[lone]}
     order = sorted(workers.values(), key=lambda listener: len(book.by_worker[listener[0].id]))
     for place, (hello, call) in enumerate(order):
         others = len(order) - place - 1
         claims: list[Claim] = []
         if _must_be_alone(book, hello):
             claims = _alone(book, hello, call)
-        if book.lone.get(hello.kind) != hello.id:
+        if book.lone.get(hello.kind) != hello.id and not _holds_alone(book, hello.id):
             for agent, slots in hello.slots.items():
                 claims += _share(book, hello.id, call, agent, slots, others)
         if claims:
@@ -81,6 +83,12 @@ def _must_be_alone(book: Book, hello: Hello) -> bool:
     elif book.lone.get(hello.kind) == hello.id and not book.by_worker[hello.id]:
         del book.lone[hello.kind]
     return book.lone.get(hello.kind) == hello.id
+
+
+def _holds_alone(book: Book, worker: str) -> bool:
+    """Whether it has a task that runs alone: after a restart of the ledger nothing else tells."""
+    held = book.by_worker[worker]
+    return len(held) == 1 and next(iter(held.values())).alone
 
 
 def _suspect(book: Book, agent: str) -> Owner | None:

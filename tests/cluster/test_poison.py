@@ -1,0 +1,70 @@
+"""Tasks that may have taken their worker down run alone, whoever else dies meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cluster.claims import LEASE
+from cluster.ledger import Ledger
+
+from .callers import Caller, ShakyStore, opened, running, settled
+from .making import COMPLETED, ManualClock, hello, report, submission, task
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def store() -> ShakyStore:
+    return await opened()
+
+
+@pytest.fixture
+async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
+    async with running(store, clock) as ledger:
+        yield ledger
+
+
+async def suspects(ledger: Ledger, number: int) -> None:
+    """So many tasks that a worker has died on."""
+    await ledger.submit(submission(*[task() for _ in range(number)]))
+    await Caller(ledger, hello("dead")).claims()
+    await ledger.worker_lost("dead", fault=True)
+
+
+async def test_a_task_that_runs_alone_does_so_after_a_restart_of_the_ledger(
+    store: ShakyStore, clock: ManualClock
+) -> None:
+    async with running(store, clock) as first:
+        await suspects(first, 1)
+        worker = Caller(first, hello("w1"))
+        held = await worker.claim()
+        assert held.task.isolated
+
+    async with running(store, clock) as second:
+        worker.ledger = second
+        await second.submit(submission())
+        pull = asyncio.create_task(worker.pull())
+        await settled()
+
+        assert not pull.done(), "nothing else runs beside it"
+        await worker.report(report(held, 1, verdict=COMPLETED))
+        assert worker.given or (await pull).claims
+
+
+async def test_a_worker_that_vanished_unseen_keeps_no_suspect_waiting(ledger: Ledger, clock: ManualClock) -> None:
+    await suspects(ledger, 2)
+    frozen = Caller(ledger, hello("frozen"))
+    assert (await frozen.claim()).task.isolated
+    clock.advance(LEASE + 1)  # it says nothing more, and nobody declares it lost
+
+    other = Caller(ledger, hello("w2"))
+    for _ in range(2):
+        claim = await other.claim()
+        assert claim.task.isolated
+        await other.report(report(claim, 1, verdict=COMPLETED))
