@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from .book import Book
 from .claims import Claim, Hello
 from .limits import Hold, Rule, agent_key, hold, spent
+from .steering import end_overdue
 from .task import Task
 
 Owner = tuple[str, str]
@@ -56,7 +57,9 @@ def _next(book: Book, agent: str) -> Task | None:
         book.later.set(whole, held.until)
         return None
     while (found := book.ready.next(agent)) is not None:
-        owner, _ = found
+        owner, task = found
+        if _is_overdue(book, task):
+            continue
         if (held := held_by(book, owner)) is not None:
             book.ready.pass_over(agent, owner)
             book.passed[owner].add(agent)
@@ -96,7 +99,18 @@ def _suspect(book: Book, agent: str) -> Owner | None:
     owners = book.ready.suspects(agent)
     if not owners or held_by(book, agent_key(agent)):
         return None
-    return next((owner for owner in owners if held_by(book, owner) is None), None)
+    for owner in owners:
+        if held_by(book, owner) is None and not _is_overdue(book, book.ready.suspect(agent, owner)):
+            return owner
+    return None
+
+
+def _is_overdue(book: Book, task: Task) -> bool:
+    """Whether the task may not start any more: its deadline has passed, and so it ends here."""
+    if task.deadline is None or task.deadline > book.clock.now():
+        return False
+    end_overdue(book, [task])
+    return True
 
 
 def _alone(book: Book, hello: Hello, call: int) -> list[Claim]:

@@ -262,6 +262,10 @@ class Ready:
             line.suspects = {owner: None for owner, window in there.items() if window is not None and window.suspects}
         return list(line.suspects)
 
+    def suspect(self, agent: str, owner: Owner) -> Task:
+        """The next of these."""
+        return self._lines[agent].windows[owner].suspects[0]
+
     def take_suspect(self, agent: str, owner: Owner) -> Task:
         """Take the owner's next task to run alone; another owner's comes after it."""
         line = self._lines[agent]

@@ -153,6 +153,20 @@ async def test_a_task_past_its_deadline_fails_without_a_run(ledger: Ledger, cloc
         await ledger.retry("", one.id)
 
 
+async def test_a_task_that_is_found_past_its_deadline_is_not_started(store: ShakyStore, clock: ManualClock) -> None:
+    late, other = task(deadline=clock.time + 10, priority=9), task()
+    async with running(store, clock) as first:
+        await first.submit(submission(late, other))
+    clock.advance(10)  # while no ledger is there
+
+    async with running(store, clock) as second:
+        claim = await Caller(second, hello(slots=1)).claim()
+        ended = await until_ended(second, late.id)
+
+    assert claim.task.id == other.id
+    assert (ended.state, ended.attempts) == ("failed", 0)
+
+
 async def test_why_a_task_waits(ledger: Ledger, clock: ManualClock) -> None:
     tasks = [task(), task(), task(run_at=clock.time + 50), task(limit_key="k"), task(agent="nobody")]
     await ledger.set_rule(Rule("", "k", concurrency=0))

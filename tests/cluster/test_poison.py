@@ -9,6 +9,7 @@ import pytest
 
 from cluster.claims import LEASE
 from cluster.ledger import Ledger
+from cluster.limits import Rule
 
 from .callers import Caller, ShakyStore, opened, running, settled
 from .making import COMPLETED, ManualClock, hello, report, submission, task
@@ -68,3 +69,28 @@ async def test_a_worker_that_vanished_unseen_keeps_no_suspect_waiting(ledger: Le
         claim = await other.claim()
         assert claim.task.isolated
         await other.report(report(claim, 1, verdict=COMPLETED))
+
+
+async def test_a_suspect_whose_key_is_held_keeps_no_other_waiting(ledger: Ledger, clock: ManualClock) -> None:
+    await ledger.submit(submission(task(limit_key="paused"), task(limit_key="other")))
+    await Caller(ledger, hello("dead")).claims()
+    await ledger.set_rule(Rule("", "paused", paused_until=clock.time + 3600))
+    await ledger.worker_lost("dead", fault=True)
+
+    claim = await Caller(ledger, hello("w1")).claim()
+
+    assert (claim.task.limit_key, claim.task.isolated) == ("other", 1)
+
+
+async def test_a_suspect_past_its_deadline_does_not_start(ledger: Ledger, clock: ManualClock) -> None:
+    first, second = task(deadline=clock.time + 10), task()
+    await ledger.submit(submission(first, second))
+    await Caller(ledger, hello("dead")).claims()
+    await ledger.worker_lost("dead", fault=True)
+    clock.advance(10)
+
+    assert (await Caller(ledger, hello("w1")).claim()).task.id == second.id
+
+    ended = await ledger.task("", first.id)
+    assert ended is not None
+    assert (ended.state, '"type": "expired"' in (ended.error or "")) == ("failed", True)
