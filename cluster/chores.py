@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from .book import Book, Clock
@@ -50,10 +49,9 @@ class Chores:
 
     def noted(self, writes: Writes) -> None:
         """What was committed may be to be told, or wait for a moment."""
-        for task in writes.ended:
-            if task.parent_id is not None and not task.told:
-                self._untold[task.ref] = task
         for task in writes.pending():
+            if task.parent_id is not None and task.ended and not task.told:
+                self._untold[task.ref] = task
             if task.children and (task.ended or task.cancel_requested_at is not None):
                 self._parents[task.ref] = None
             if (task.run_at or task.deadline is not None) and (moment := _moment(task)) < self._next:
@@ -126,7 +124,10 @@ class Chores:
             await self._ticks.move(tell, lambda store, _, refs=refs: store.many(refs))  # type: ignore[misc]
 
     async def _cancel_children(self, parent: Ref) -> None:
-        while await self._ticks.move(_cancel, lambda store, _: store.children(*parent, SOME)) == SOME:
+        async def family(store: Store, _: bool) -> tuple[Task | None, list[Task]]:
+            return await store.task(*parent), await store.children(*parent, SOME)
+
+        while await self._ticks.move(_cancel, family) == SOME:
             continue
 
 
@@ -150,7 +151,7 @@ def _overdue(book: Book, tasks: list[Task]) -> int:
     return len(tasks)
 
 
-def _cancel(book: Book, children: Iterable[Task]) -> int:
-    found = list(children)
-    cancel_children(book, found)
-    return len(found)
+def _cancel(book: Book, family: tuple[Task | None, list[Task]]) -> int:
+    parent, children = family
+    cancel_children(book, parent, children)
+    return len(children)

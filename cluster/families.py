@@ -9,18 +9,27 @@ from agents.journal import StepId, StepRecord
 from . import waits
 from .book import Book, Holding, is_over
 from .claims import Called
-from .steering import cancel
+from .steering import cancel, retry
 from .store import StepRow
-from .task import State, Task, extra_json
+from .task import TOLD, UNHEARD, State, Task, extra_json
 
 Known = dict[tuple[str, str], Task]
 
 
 def call_child(book: Book, holding: Holding, called: Called, known: Known) -> None:
-    """Create the child, unless it exists or its parent is to be canceled."""
+    """Create the child, unless its parent is to be canceled.
+
+    One that exists goes on as it is, unless it ended unheard, its parent having ended before: the parent runs again,
+    so what the child came to is told now, or it runs again too.
+    """
     parent = holding.task
     ref = (parent.tenant, called.id)
-    if is_over(parent) or book.look(ref, known.get(ref)) is not None:
+    if is_over(parent):
+        return
+    there = book.look(ref, known.get(ref))
+    if there is not None:
+        if there.told == UNHEARD:
+            _take_up(book, holding, there)
         return
     deadlines = [at for at in (parent.deadline, called.deadline) if at is not None]
     child = Task(
@@ -51,15 +60,19 @@ def tell_parents(book: Book, children: Iterable[Task], known: Known) -> None:
         child = book.look(stored.ref, known.get(stored.ref))
         if child is None or not child.ended or child.told:
             continue
-        book.put(child.but(told=1), child.state)
         parent_ref = (child.tenant, child.parent_id or "")
         parent = book.look(parent_ref, known.get(parent_ref))
-        if parent is not None and not parent.ended:
+        heard = parent is not None and not parent.ended
+        book.put(child.but(told=TOLD if heard else UNHEARD), child.state)
+        if parent is not None and heard:
             _tell(book, parent, child)
 
 
-def cancel_children(book: Book, children: Iterable[Task]) -> None:
-    """Cancel those that have not ended meanwhile."""
+def cancel_children(book: Book, parent: Task | None, children: Iterable[Task]) -> None:
+    """Cancel those that have not ended meanwhile, unless their parent goes on again."""
+    parent = None if parent is None else book.look(parent.ref, parent)
+    if parent is not None and not is_over(parent):
+        return
     for stored in children:
         child = book.look(stored.ref, stored)
         if child is not None and not is_over(child):
@@ -70,8 +83,19 @@ def outcome(child: Task) -> str:
     """What a child has come to, as its parent's journal keeps it."""
     if child.state == State.COMPLETED:
         return f'{{"output":{child.output}}}'
-    error = child.error or f'{{"type":"{child.state}","title":"Canceled","detail":"The task was canceled."}}'
+    error = child.error
+    if child.state == State.CANCELED or error is None:  # an error of a canceled task is that of an earlier attempt
+        error = '{"type":"canceled","title":"Canceled","detail":"The task was canceled."}'
     return f'{{"error":{error}}}'
+
+
+def _take_up(book: Book, holding: Holding, child: Task) -> None:
+    late = child.deadline is not None and child.deadline <= book.clock.now()
+    if child.state == State.COMPLETED or late:
+        book.put(child.but(told=TOLD), child.state)
+        _tell(book, holding.task, child)
+    else:
+        retry(book, child.ref, child)
 
 
 def _tell(book: Book, parent: Task, child: Task) -> None:

@@ -27,7 +27,7 @@ from .store import (
     Writes,
     check_resume,
 )
-from .task import Event, Filter, Ref, State, Step, Task
+from .task import UNTOLD, Event, Filter, Ref, State, Step, Task
 
 _IDLE = (State.QUEUED, State.WAITING)
 
@@ -267,7 +267,7 @@ class MemoryStore:
             return False
         parent = self._tasks.get((task.tenant, task.parent_id or ""))
         ended = parent is None or (parent.ended_at is not None and parent.ended_at < before)
-        return task.parent_id is None or (task.told == 1 and ended)
+        return task.parent_id is None or (task.told != UNTOLD and ended)
 
     def _step_rows(self, ref: Ref) -> list[StepRow]:
         return sorted(self._steps.get(ref, ()), key=lambda row: row.seq)

@@ -11,7 +11,21 @@ from .claims import SignalSent
 from .errors import Conflict, Expired
 from .limits import Rule
 from .store import EventRow, KeyRow, SignalRow, StepRow
-from .task import ENDED, NEW, SIGNALS, TERMINAL_EVENTS, Ref, State, Step, Submission, Submitted, Task, extra_json
+from .task import (
+    ENDED,
+    NEW,
+    SIGNALS,
+    TERMINAL_EVENTS,
+    UNHEARD,
+    UNTOLD,
+    Ref,
+    State,
+    Step,
+    Submission,
+    Submitted,
+    Task,
+    extra_json,
+)
 
 _FRESH = {name: Task._field_defaults[name] for name in Task._fields[Task._fields.index("state") :]}
 
@@ -88,6 +102,7 @@ def retry(book: Book, ref: Ref, stored: Task | None) -> Task | None:
         isolated=0,
         run_at=0.0,
         ran=0.0,
+        told=UNTOLD if task.told == UNHEARD else task.told,
         ended_at=None,
         cancel_requested_at=None,
     )

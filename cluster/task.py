@@ -15,6 +15,7 @@ AGENT_KEY = "agent:"  # before an agent's name: the limit key of all its tasks, 
 DEPTH = 16  # how deep tasks may call tasks
 SIGNALS = 10_000  # that one task may be sent
 RESUMED, NEW = 0, 1  # `rank`: what resumes after a wait goes before what is new
+UNTOLD, TOLD, UNHEARD = 0, 1, 2  # `told`
 
 
 class State(StrEnum):
@@ -65,7 +66,7 @@ class Task(NamedTuple):
     waiting_on: str | None = None  # while it waits: what for, as cluster.waits has it
     children: int = 0  # how many tasks it has called
     signals: int = 0  # how many signals it was sent
-    told: int = 0  # 1: the end of this child stands in its parent's journal
+    told: int = UNTOLD  # whether a child's end stands in its parent's journal; UNHEARD: the parent was over by then
     output: str | None = None
     error: str | None = None
     events: int = 0  # how many have been numbered; exact while no worker holds the task

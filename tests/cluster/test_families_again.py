@@ -1,0 +1,137 @@
+"""A parent that ended, and is retried, waits for none of its children in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cluster import waits
+from cluster.claims import Called, Claim, Ending, Verdict
+from cluster.ledger import Ledger
+from cluster.task import Origin, Task
+from cluster.waits import Waits
+
+from .callers import Caller, ShakyStore, opened, running, settled
+from .making import COMPLETED, ManualClock, hello, report, submission, task
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def store() -> ShakyStore:
+    return await opened()
+
+
+@pytest.fixture
+async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
+    async with running(store, clock) as ledger:
+        yield ledger
+
+
+WAITING = Verdict(Ending.WAITING, waiting_on=waits.write(Waits(children=(("call echo#0", 1),))))
+
+
+def called(deadline: float | None = None) -> Called:
+    return Called("c1", "echo", "v1", "1", 3, 60.0, Origin("call echo", "#0", "d", "call echo#0", 1), deadline)
+
+
+async def state(ledger: Ledger, id: str) -> Task:
+    found = await ledger.task("", id)
+    assert found is not None
+    return found
+
+
+async def called_again(ledger: Ledger, worker: Caller) -> Claim:
+    """The parent is retried and calls its child once more; what the worker is given next."""
+    await ledger.retry("", "p")
+    again = await worker.claim()
+    assert (again.task.id, again.journal) == ("p", ())
+    await worker.report(report(again, 1, called(), verdict=WAITING))
+    return await worker.claim()
+
+
+async def canceled_with_its_child(ledger: Ledger, worker: Caller, deadline: float | None = None) -> None:
+    await ledger.submit(submission(task(id="p")))
+    await worker.report(report(await worker.claim(), 1, called(deadline), verdict=WAITING))
+    child = await worker.claim()
+    await ledger.cancel("", "p")
+    await settled()
+    await worker.report(report(child, 1, verdict=Verdict(Ending.CANCELED)))
+    await settled()
+    assert [(await state(ledger, id)).state for id in ("p", "c1")] == ["canceled", "canceled"]
+
+
+async def test_a_child_that_was_canceled_with_its_parent_runs_again_with_it(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=1))
+    await canceled_with_its_child(ledger, worker)
+
+    child = await called_again(ledger, worker)
+    assert child.task.id == "c1"
+    await worker.report(report(child, 1, verdict=COMPLETED))
+
+    assert [record.value for record in (await worker.claim()).journal] == ['{"output":{"text":"hello"}}']
+
+
+async def test_a_child_that_was_retried_by_itself_is_heard_of_too(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=1))
+    await canceled_with_its_child(ledger, worker)
+    await ledger.retry("", "c1")
+    child = await worker.claim()
+    await ledger.retry("", "p")
+    await worker.report(report(child, 1, verdict=COMPLETED))
+
+    again = await worker.claim()
+    if not again.journal:
+        await worker.report(report(again, 1, called(), verdict=WAITING))
+        again = await worker.claim()
+
+    assert [record.value for record in again.journal] == ['{"output":{"text":"hello"}}']
+
+
+async def test_a_canceled_child_past_its_deadline_is_heard_of_as_canceled(ledger: Ledger, clock: ManualClock) -> None:
+    worker = Caller(ledger, hello(slots=1))
+    await canceled_with_its_child(ledger, worker, deadline=clock.time + 10)
+    clock.advance(10)
+
+    again = await called_again(ledger, worker)
+
+    assert "canceled" in again.journal[0].value
+
+
+async def test_children_of_a_parent_that_was_retried_meanwhile_go_on(ledger: Ledger, store: ShakyStore) -> None:
+    """The look for children to cancel comes late: their parent lives again."""
+    worker = Caller(ledger, hello(slots=1))
+    await ledger.submit(submission(task(id="p")))
+    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    worker.given = []
+
+    store.gate.clear()
+    canceled = asyncio.create_task(ledger.cancel("", "p"))
+    await settled()
+    retried = asyncio.create_task(ledger.retry("", "p"))
+    await settled()
+    store.gate.set()
+    await asyncio.gather(canceled, retried)
+    await settled()
+
+    assert (await state(ledger, "c1")).cancel_requested_at is None
+
+
+async def test_a_child_that_ended_while_nobody_listened_is_heard_of(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=1))
+    await ledger.submit(submission(task(id="p")))
+    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    child = await worker.claim()
+    await ledger.cancel("", "p")
+    await worker.report(report(child, 1, verdict=COMPLETED))  # it was too late to cancel it
+    await settled()
+
+    again = await called_again(ledger, worker)
+
+    assert [record.value for record in again.journal] == ['{"output":{"text":"hello"}}']
+    assert (again.task.id, (await state(ledger, "c1")).attempts) == ("p", 1)
