@@ -72,8 +72,8 @@ class Window:
 
     @property
     def hungry(self) -> bool:
-        """Whether it should be filled again soon."""
-        return len(self._inside) < self._low and not self.whole
+        """Whether it should be filled again soon; at the latest when it is empty, or nobody would look into it."""
+        return len(self._inside) < max(1, self._low) and not self.whole
 
     def add(self, task: Task) -> None:
         """A task that is queued and due."""
@@ -188,15 +188,18 @@ class Ready:
         if window is None:  # the store has no other task of this queue: each that it has is known of
             window = line.windows[queue.owner] = Window(line.room, self._room, _END)
         window.add(task)
+        self._look_after(queue, window)
         line.turns.join(queue.owner)
         if task.isolated:
             line.suspects[queue.owner] = None
 
     def discard(self, task: Task) -> None:
         """Forget a task that is queued no more."""
-        window = self.line(task.agent).windows.get((task.tenant, task.limit_key))
+        queue = Queue(task.agent, task.tenant, task.limit_key)
+        window = self.line(task.agent).windows.get(queue.owner)
         if window is not None:
             window.discard(task.ref)
+            self._look_after(queue, window)
 
     def wake(self, queue: Queue, at: float) -> None:
         """Look at the queue again at `at`, when a task of it becomes due."""
@@ -213,11 +216,16 @@ class Ready:
     async def fill(self, now: float, writes: Writes) -> None:
         """Read what is due by now or runs low: the store's committed view, and over it what this tick has moved."""
         await self._ring(now)
-        room = FILL
+        room, empty = FILL, []
         while self._hungry and room > 0:
             queue = next(iter(self._hungry))
             del self._hungry[queue]
             room -= 16 + await self._fill(queue, now, writes)
+            window = self._lines[queue.agent].windows[queue.owner]
+            if not window and window.hungry:
+                empty.append(queue)  # all that was read has moved in this tick: the next one reads on
+        for queue in empty:
+            self._hungry[queue] = None
 
     def next(self, agent: str) -> tuple[Owner, Task] | None:
         """Whose turn it is among the agent's queues, and its next task; `take` or `pass_over` must follow."""
@@ -240,8 +248,7 @@ class Ready:
         window = line.windows[owner]
         task = window.pop()
         line.turns.serve(owner, weight)
-        if window.hungry:
-            self._hungry[Queue(agent, *owner)] = None
+        self._look_after(Queue(agent, *owner), window)
         return task
 
     def pass_over(self, agent: str, owner: Owner) -> None:
@@ -277,6 +284,10 @@ class Ready:
         found = self._lines.get(agent)
         return 0 if found is None else found.room.tasks
 
+    def _look_after(self, queue: Queue, window: Window) -> None:
+        if window.hungry:
+            self._hungry[queue] = None
+
     async def _ring(self, now: float) -> None:
         """Let queues whose alarm has come be read again."""
         for queue in self._alarms.due(now):
@@ -289,6 +300,9 @@ class Ready:
         """Says how many tasks it read."""
         limit = REFILL_FULL if self._room.full else REFILL
         rows = await self._read(queue, now, limit)
+        while len(rows) == limit and all(task.isolated for task in rows):  # what runs alone must not hide the rest
+            limit *= 2
+            rows = await self._read(queue, now, limit)
         tasks = [task for task in rows if writes.find((task.tenant, task.id)) is None]
         edge = _key(rows[-1]) if len(rows) == limit else _END
         tasks += [

@@ -98,6 +98,58 @@ async def test_more_than_a_window_holds_stays_in_the_store_and_comes_later() -> 
     assert await drain(line, shelf) == tasks
 
 
+async def test_a_window_that_ran_empty_is_filled_again_whoever_looks() -> None:
+    """Who hands out no more than is in memory does not look a second time."""
+    shelf = Shelf(task())
+    line = shelf.make()
+    line.know(QUEUE)
+    await line.fill(0.0, Writes())
+    tasks = [*shelf.tasks.values(), *(task() for _ in range(30))]
+    for each in tasks[1:]:
+        shelf.tasks[each.ref] = each
+        line.add(each, 0.0)
+
+    taken: list[Task] = []
+    while size := line.size(AGENT):
+        for _ in range(size):
+            found = line.next(AGENT)
+            assert found is not None
+            taken.append(line.take(AGENT, found[0], 1.0))
+            del shelf.tasks[taken[-1].ref]
+        await line.fill(0.0, Writes())
+
+    assert taken == tasks
+
+
+async def test_a_window_that_is_emptied_by_cancels_is_filled_again() -> None:
+    tasks = [task() for _ in range(20)]
+    shelf = Shelf(*tasks)
+    line = shelf.make()
+    line.know(QUEUE)
+    await line.fill(0.0, Writes())
+    gone = {each.ref: each._replace(state="canceled") for each in tasks[:16]}
+    for each in tasks[:16]:
+        line.discard(each)
+
+    await line.fill(0.0, Writes(moved=gone))  # all that is read is on its way out
+    for ref in gone:
+        del shelf.tasks[ref]
+    await line.fill(0.0, Writes())
+
+    assert line.size(AGENT) == 4
+    assert await drain(line, shelf) == tasks[16:]
+
+
+async def test_suspects_do_not_hide_what_comes_after_them() -> None:
+    alone, others = [task(isolated=1) for _ in range(20)], [task() for _ in range(3)]
+    shelf = Shelf(*alone, *others)
+    line = shelf.make()
+    line.know(QUEUE)
+
+    assert await drain(line, shelf) == others
+    assert not line.hungry
+
+
 async def test_what_this_tick_moved_is_laid_over_what_the_store_says() -> None:
     gone, stays = task(), task()
     shelf = Shelf(gone, stays)
