@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 from agents import Resources
 from agents.catalog import Entry
 
+from .errors import Unavailable
+
 log = logging.getLogger("rubato.pool")
 
 RESTART_PAUSE = 1.0  # seconds before a worker that could not start is tried again; doubles up to RESTART_CAP
@@ -59,7 +61,8 @@ class Fleet(Protocol):
 class Losses(Protocol):
     """What the pool tells the ledger."""
 
-    async def worker_lost(self, worker: str, *, fault: bool) -> None: ...
+    async def worker_lost(self, worker: str, *, fault: bool) -> None:
+        """Raises Unavailable where it is not on record."""
 
     async def holders(self) -> list[str]: ...
 
@@ -136,7 +139,7 @@ class Pool:
     async def _report_missing(self, known: set[str]) -> None:
         """Workers that died while no pool watched: their claims need not wait for their leases."""
         for worker in set(await self._ledger.holders()) - known:
-            await self._ledger.worker_lost(worker, fault=True)
+            await self._tell_lost(worker, fault=True)
 
     async def _keep(self, kind: Kind, id: str | None) -> None:
         """One place in the pool: there is a worker in it, or one is on its way."""
@@ -147,8 +150,19 @@ class Pool:
             death = await self._fleet.watch(id)
             del self._ready[id]
             log.warning("worker %s of kind %s is gone: %s", id, kind.name, death.detail)
-            await self._ledger.worker_lost(id, fault=death.fault)
+            await self._tell_lost(id, fault=death.fault)
             id = None
+
+    async def _tell_lost(self, worker: str, *, fault: bool) -> None:
+        """Returns once the ledger has it on record, however long its store is away."""
+        while True:
+            try:
+                await self._ledger.worker_lost(worker, fault=fault)
+            except Unavailable as error:
+                log.warning("the ledger is told again that worker %s is gone: %s", worker, error)
+                await asyncio.sleep(RESTART_PAUSE)
+            else:
+                return
 
     async def _start(self, kind: Kind) -> str:
         pause = RESTART_PAUSE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -58,8 +59,11 @@ class Ticks:
         self.book = Book(store, clock)
 
     async def load(self, *, fresh: bool) -> None:
-        """Read the book. `fresh`: a new generation begins, so whoever held a claim is gone."""
-        await self.book.load()
+        """Read the book, as soon as it can be. `fresh`: a new generation begins, so whoever held a claim is gone."""
+        try:
+            await self._reload()
+        except Fenced as error:
+            self._give_up(error, [])
         if fresh:
             self._release_all()
 
@@ -106,11 +110,9 @@ class Ticks:
                 await self._tick(batch)
             except Fenced as error:
                 self._give_up(error, batch)
-            except Exception as error:  # the store's trouble, or a fault of ours: neither may end the loop
+            except Exception as error:  # noqa: BLE001 - the store's trouble, or ours: neither may end the loop
                 self._stats.failed_ticks += 1
-                level = logging.WARNING if isinstance(error, StoreFailed) else logging.ERROR
-                log.log(level, "a tick of %d moves failed, each is tried alone", len(batch), exc_info=error)
-                await self._each_alone(batch)
+                await self._recover(batch, error)
 
     def _take(self) -> list[_Move]:
         """The moves of the next tick, in the order they came."""
@@ -198,31 +200,55 @@ class Ticks:
             for worker, claims in granted.items()
         }
 
+    async def _recover(self, batch: list[_Move], error: Exception) -> None:
+        """Go on after a tick that failed, from what the store says."""
+        try:
+            if isinstance(error, Unavailable):  # what the tick wrote is stored, or not: no move may be made again
+                log.warning("a tick of %d moves failed, and is not tried again: %s", len(batch), error)
+                self._refuse(batch, error)
+                await self._reload()
+            else:
+                level = logging.WARNING if isinstance(error, StoreFailed) else logging.ERROR
+                log.log(level, "a tick of %d moves failed, each is tried alone", len(batch), exc_info=error)
+                await self._each_alone(batch)
+        except Fenced as fenced:
+            self._give_up(fenced, batch)
+
     async def _each_alone(self, batch: list[_Move]) -> None:
         """One bad row fails its own move, not its neighbours'; where the store is down, all of them."""
-        await self._reload()
-        for move in batch:
+        await self._reload(waiting := deque(batch))
+        while waiting:
+            move = waiting.popleft()
             try:
                 await self._tick([move], careful=True)
-            except Fenced as error:
-                self._give_up(error, batch)
-                return
+            except Fenced:
+                raise
             except Exception as error:  # noqa: BLE001 - as above; whoever asked is told, and may ask again
-                await self._reload()
-                _resolve(move, Unavailable(f"the ledger could not do it: {error}"))
+                self._refuse([move], error)
+                await self._reload(waiting)
 
-    async def _reload(self) -> None:
-        """Read the book again from the store, for as long as it takes."""
+    async def _reload(self, waiting: deque[_Move] | None = None) -> None:
+        """Read the book again from the store, for as long as it takes; where that is long, nobody waits for it."""
         while True:
             try:
                 book = Book(self._store, self._clock)
                 await book.load()
+            except Fenced:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever the database's driver raises, nothing works without it
                 log.error("the store cannot be read, trying again: %s", error)
+                refused, self._moves = [*(waiting or ()), *self._moves], []
+                self._refuse(refused, error)
+                if waiting is not None:
+                    waiting.clear()
                 await asyncio.sleep(READ_PAUSE)
             else:
                 self.book = book
                 return
+
+    def _refuse(self, moves: list[_Move], error: Exception) -> None:
+        for move in moves:
+            _resolve(move, Unavailable(f"the ledger could not do it: {error}"))
 
     def _give_up(self, error: Fenced, batch: list[_Move]) -> None:
         log.error("fenced, this ledger stays down: %s", error)

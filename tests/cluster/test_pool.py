@@ -10,6 +10,7 @@ import pytest
 
 from agents import Agent, Background, Context, Resources
 from agents.catalog import Entry
+from cluster.errors import Unavailable
 from cluster.pool import Death, Kind, Pool, StartFailed, kinds
 
 
@@ -101,8 +102,12 @@ class Ledger:
     def __init__(self, *holders: str) -> None:
         self._holders = holders
         self.lost: list[tuple[str, bool]] = []
+        self.refusals = 0
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("the store does not answer")
         self.lost.append((worker, fault))
 
     async def holders(self) -> list[str]:
@@ -147,6 +152,18 @@ async def test_a_dead_worker_is_told_to_the_ledger_and_replaced() -> None:
         await until(lambda: "new3" in fleet.deaths)
 
     assert ledger.lost == [("new1", True)]
+
+
+async def test_a_ledger_that_cannot_record_it_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.pool.RESTART_PAUSE", 0.001)
+    fleet, ledger = Fleet(), Ledger()
+    ledger.refusals = 3
+    async with Running(fleet, ledger):
+        await until(lambda: len(fleet.deaths) == 2)
+        fleet.deaths["new1"].set_result(Death(fault=True, detail="killed"))
+        await until(lambda: "new3" in fleet.deaths)
+
+    assert (ledger.lost, ledger.refusals) == ([("new1", True)], 0)
 
 
 async def test_its_next_life_adopts_the_workers_that_are_there() -> None:

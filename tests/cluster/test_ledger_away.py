@@ -1,0 +1,158 @@
+"""What the ledger does while its store cannot be reached, as one on a server may not be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cluster.errors import Fenced, Unavailable
+from cluster.ledger import Ledger
+from cluster.memory import MemoryStore
+from cluster.store import Writes
+from cluster.task import Filter
+
+from .callers import Caller, held_of, running
+from .making import ManualClock, hello, submission, task
+
+
+class FarStore(MemoryStore):
+    """A store that may be away, lose the answer to a commit, or find out by a read that it is another's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.loses_answer = False
+        self.fenced = False
+        self.tries = 0
+
+    async def commit(self, writes: Writes) -> None:
+        self._reach()
+        await super().commit(writes)
+        if self.loses_answer:
+            self.loses_answer = False
+            raise Unavailable("no answer in time")
+
+    async def counts(self) -> list[tuple[str, str, int]]:
+        self._reach()
+        return await super().counts()
+
+    def _reach(self) -> None:
+        if self.fenced:
+            raise Fenced("another has it")
+        if self.away:
+            self.tries += 1
+            raise Unavailable("the store does not answer")
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.ticks.READ_PAUSE", 0.005)
+
+
+@pytest.fixture
+async def store() -> FarStore:
+    store = FarStore()
+    owner = store.take()
+    await store.open(owner.store_id, owner.generation)
+    return store
+
+
+@pytest.fixture
+async def ledger(store: FarStore) -> AsyncIterator[Ledger]:
+    async with running(store, ManualClock()) as ledger:
+        yield ledger
+
+
+async def test_callers_are_refused_at_once_for_as_long_as_it_is_away(ledger: Ledger, store: FarStore) -> None:
+    await ledger.submit(submission())
+    store.away = True
+
+    async with asyncio.timeout(2):
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await ledger.submit(submission())
+        with pytest.raises(Unavailable):
+            await asyncio.gather(*(ledger.submit(submission()) for _ in range(50)))
+    assert store.tries > 3
+
+    store.away = False
+    async with asyncio.timeout(2):
+        await _until_accepted(ledger)
+    assert len(await ledger.tasks("", Filter(), None, 10)) == 2
+
+
+async def test_a_commit_whose_outcome_nobody_knows_is_not_made_again(ledger: Ledger, store: FarStore) -> None:
+    one = task()
+    await ledger.submit(submission(one))
+    store.loses_answer = True
+
+    with pytest.raises(Unavailable):
+        await ledger.signal("", one.id, "go", "1")
+    await _until_accepted(ledger)
+
+    found = await ledger.task("", one.id)
+    assert found is not None
+    assert found.signals == 1
+    assert [row.number for row in (await store.pasts([one.ref]))[one.ref].signals] == [0]
+
+
+async def test_workers_keep_what_they_hold_while_it_is_away(ledger: Ledger, store: FarStore) -> None:
+    caller = Caller(ledger, hello())
+    await ledger.submit(submission())
+    claim = await caller.claim()
+    store.away = True
+    with pytest.raises(Unavailable):
+        await ledger.submit(submission())
+
+    lost = await caller.beat(claim)
+    store.away = False
+    await _until_accepted(ledger)
+
+    assert lost == []
+    assert await caller.beat(claim) == []
+    assert [holding.held for holding in ledger.book.running.values()] == [held_of(claim)]
+
+
+async def test_a_ledger_that_starts_while_it_is_away_begins_when_it_is_back(store: FarStore) -> None:
+    store.away = True
+    async with running(store, ManualClock()) as ledger:
+        with pytest.raises(Unavailable):
+            await ledger.submit(submission())
+        store.away = False
+
+        async with asyncio.timeout(2):
+            await _until_accepted(ledger)
+
+
+async def test_a_ledger_that_reads_that_it_is_fenced_stays_down(ledger: Ledger, store: FarStore) -> None:
+    await ledger.submit(submission())
+    store.away = True
+    with pytest.raises(Unavailable):
+        await ledger.submit(submission())
+    store.fenced = True
+
+    async with asyncio.timeout(2):
+        while True:
+            with pytest.raises(Unavailable) as refused:
+                await ledger.submit(submission())
+            if "fenced" in str(refused.value):
+                break
+
+
+async def test_a_ledger_that_is_fenced_when_it_starts_refuses_all(store: FarStore) -> None:
+    store.fenced = True
+    async with running(store, ManualClock()) as ledger, asyncio.timeout(2):
+        with pytest.raises(Unavailable, match="fenced"):
+            await ledger.submit(submission())
+
+
+async def _until_accepted(ledger: Ledger) -> None:
+    while True:
+        try:
+            await ledger.submit(submission())
+        except Unavailable:
+            await asyncio.sleep(0.001)
+        else:
+            return
