@@ -1,17 +1,22 @@
-"""Tasks, their steps and their logs as JSON documents; what is stored as JSON text goes in as it is."""
+"""Tasks, their steps and their logs, and schedules as JSON documents; what is stored as JSON text goes in as it is."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 
 from cluster.client import Why
+from cluster.cron import times
+from cluster.schedule import Schedule
+from cluster.schedule import read as read_template
 from cluster.task import State, Step, Task
 from cluster.tasklog import LogLine
 from cluster.waits import read
 
 NULL = "null"
+NEXT = 5  # times that the document of a schedule shows
 
 _text = json.JSONEncoder().encode
 
@@ -41,6 +46,7 @@ def task_json(task: Task, why: Why | None = None) -> str:
         waiting_on=waits_json(task.waiting_on or "{}") if waits else NULL if why is None else _why_json(why),
         parent_id=_text(task.parent_id) if task.parent_id else NULL,
         batch_id=_text(task.batch_id) if task.batch_id else NULL,
+        schedule=_text(task.schedule) if task.schedule else NULL,
     )
 
 
@@ -60,6 +66,37 @@ def step_json(step: Step) -> str:
         seq=str(step.seq),
         attempt=str(step.attempt),
         at=_moment(step.at),
+    )
+
+
+def schedule_json(schedule: Schedule) -> str:
+    """The schedule with its next few times, as far as it is not paused."""
+    options = read_template(schedule.template).options
+    next_at = None if schedule.paused else schedule.next_at
+    later = islice(times(schedule.cron, schedule.zone, next_at), NEXT - 1) if next_at is not None else ()
+    following = [*([] if next_at is None else [next_at]), *later]
+    return _object(
+        name=_text(schedule.name),
+        agent=_text(schedule.agent),
+        input=schedule.input,
+        cron=_text(schedule.cron),
+        zone=_text(schedule.zone),
+        overlap=_text(schedule.overlap),
+        catch_up=_text(schedule.catch_up),
+        paused=_text(bool(schedule.paused)),
+        options=_object(
+            priority=_text(options.priority),
+            timeout=_text(options.timeout),
+            max_attempts=_text(options.max_attempts),
+            retry=_text(options.retry),
+            limit_key=_text(options.limit_key),
+            tags=_text(options.tags),
+        ),
+        next_at=_moment(next_at),
+        held_at=_moment(schedule.held_at),
+        last_at=_moment(schedule.last_at),
+        next=f"[{','.join(map(_moment, following))}]",
+        created_at=_moment(schedule.created_at),
     )
 
 

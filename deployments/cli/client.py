@@ -35,13 +35,14 @@ class Client:
         self._http = _httpx().Client(base_url=self.url, timeout=_httpx().Timeout(WAIT + 30.0, connect=5.0))
 
     def ask(self, method: str, path: str, *, wait: int | None = None, **content: Any) -> Any:
-        """The JSON of a good answer. Raises ProblemAnswer for any other, NotReachable where none came."""
+        """The JSON of a good answer, None of one without content. Raises ProblemAnswer for any other, NotReachable
+        where none came."""
         headers = {**content.pop("headers", {}), **({} if wait is None else {"Prefer": f"wait={wait}"})}
         with self._reaching():
             answer = self._http.request(method, path, headers=headers, **content)
         if answer.is_error:
             raise ProblemAnswer(_document(answer))
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def lines(self, path: str) -> list[dict[str, Any]]:
         """The JSON values of an answer that holds one on each line. Raises as `ask` does."""

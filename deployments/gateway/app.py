@@ -20,6 +20,7 @@ from .health import Health
 from .metrics import OPEN, PLAIN, Metrics
 from .routing import PlainRoute, answer_in_problems
 from .runs import Runs
+from .schedules import Schedules, add_schedules
 from .services import Logs, Services
 from .steering import Steering
 from .streams import Streams
@@ -46,6 +47,7 @@ def gateway_app(
     _add_steering(app, Steering(services))
     _add_accounts(app, tasks, Streams(services))
     _add_agents(app, Runs(services, accepting))
+    add_schedules(app, Schedules(services, accepting))
     _add_artifacts(app, Artifacts(services))
     _add_operations(app, Health(app, ledger), Metrics(services))
     answer_in_problems(app)

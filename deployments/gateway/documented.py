@@ -15,13 +15,20 @@ from agents.agent import input_type, output_type
 from agents.catalog import Catalog
 
 from ..problems import MEDIA_TYPE
-from . import forms, schemas
+from . import forms, schedule_forms, schemas
 
 Json = dict[str, Any]
 Kind = type[BaseModel] | str | tuple[str, ...] | None  # a JSON document, other media types, or no content
 
 COMPONENTS = "#/components/schemas/"
-REQUESTS = (forms.NewTask, forms.NewBatch, forms.Fork, forms.CancelFilter, forms.RetryFilter)
+REQUESTS = (
+    forms.NewTask,
+    forms.NewBatch,
+    forms.Fork,
+    forms.CancelFilter,
+    forms.RetryFilter,
+    schedule_forms.NewSchedule,
+)
 ANSWERS = (
     schemas.AgentList,
     schemas.Artifact,
@@ -32,6 +39,7 @@ ANSWERS = (
     schemas.LogLine,
     schemas.Matched,
     schemas.Problem,
+    schedule_forms.ScheduleList,
     schemas.StepList,
     schemas.TaskList,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -39,7 +40,7 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
-Form = TypeVar("Form", bound=BaseModel)
+Filled = TypeVar("Filled", bound=BaseModel)
 
 
 def _moment(value: Any) -> float:
@@ -78,11 +79,11 @@ LimitKey = Annotated[
 Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
-class _Form(BaseModel):
+class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RetryOptions(_Form):
+class RetryOptions(Form):
     """Before attempt n+1 it waits `base` * 2**(n-1) seconds, at most `cap`, plus up to `jitter` of itself by chance."""
 
     base: Annotated[float | None, Field(strict=True, ge=0, le=YEAR, description="seconds")] = None
@@ -90,12 +91,10 @@ class RetryOptions(_Form):
     jitter: Annotated[float | None, Field(strict=True, ge=0, le=1)] = None
 
 
-class TaskOptions(_Form):
-    """What may be asked of a task; what is not said is the agent's own policy."""
+class CommonOptions(Form):
+    """What may be asked of any task; what is not said is the agent's own policy."""
 
     priority: Annotated[int, Field(strict=True, ge=-100, le=100, description="higher goes first")] = 0
-    run_at: Annotated[Moment | None, Field(description="not before this moment")] = None
-    deadline: Annotated[Moment | None, Field(description="the end of all: later it neither starts nor goes on")] = None
     timeout: Annotated[
         float | None, Field(strict=True, gt=0, le=YEAR, description="running seconds of one attempt")
     ] = None
@@ -106,6 +105,13 @@ class TaskOptions(_Form):
     )
     tags: Annotated[list[Short], Field(max_length=32, description="to find the task by")] = Field(default_factory=list)
 
+
+class TaskOptions(CommonOptions):
+    """What may be asked of a task; what is not said is the agent's own policy."""
+
+    run_at: Annotated[Moment | None, Field(description="not before this moment")] = None
+    deadline: Annotated[Moment | None, Field(description="the end of all: later it neither starts nor goes on")] = None
+
     @field_validator("deadline")
     @classmethod
     def _after_run_at(cls, deadline: float | None, info: ValidationInfo) -> float | None:
@@ -115,7 +121,7 @@ class TaskOptions(_Form):
         return deadline
 
 
-class NewTask(_Form):
+class NewTask(Form):
     """One task: `input` is what the agent's input schema asks for."""
 
     agent: Annotated[str, Field(strict=True)]
@@ -123,7 +129,7 @@ class NewTask(_Form):
     options: TaskOptions = Field(default_factory=TaskOptions)  # pydantic copies a default at length, every time
 
 
-class NewBatch(_Form):
+class NewBatch(Form):
     """Tasks of one agent that are accepted together or not at all."""
 
     agent: Annotated[str, Field(strict=True)]
@@ -131,7 +137,7 @@ class NewBatch(_Form):
     options: TaskOptions = Field(default_factory=TaskOptions)  # pydantic copies a default at length, every time
 
 
-class _Which(_Form):
+class _Which(Form):
     """Which tasks; all that is said must hold."""
 
     agent: Short | None = None
@@ -178,37 +184,34 @@ class RetryFilter(_Several):
     state: Literal["failed", "canceled"] | None = None
 
 
-class Fork(_Form):
+class Fork(Form):
     """From which recorded step the new task goes on (its name and key, such as `draft#0`), and on which input."""
 
     from_step: Annotated[str, Field(strict=True, min_length=1, max_length=2 * KEY_LIMIT)]
     input: Any = None
 
 
-class UploadQuery(_Form):
+class UploadQuery(Form):
     """What the artifact is called."""
 
     name: Short | None = None
 
 
-PARTS: dict[str, type[BaseModel]] = {"options": TaskOptions, "retry": RetryOptions}  # forms within forms, by field
-
-_adapters: dict[type[BaseModel], TypeAdapter[Any]] = {
-    form: TypeAdapter(form)
-    for form in (TaskOptions, NewTask, NewBatch, ListQuery, UploadQuery, CancelFilter, RetryFilter, Fork)
-}
+@cache
+def _adapter(form: type[BaseModel]) -> TypeAdapter[Any]:
+    return TypeAdapter(form)
 
 
-def fill(form: type[Form], value: Any) -> Form:
+def fill(form: type[Filled], value: Any) -> Filled:
     """The value as this form. Raises Refused (422) with a sentence for each field that does not fit."""
     try:
-        filled: Form = _adapters[form].validate_python(value)
+        filled: Filled = _adapter(form).validate_python(value)
     except ValidationError as error:
         raise Refused(invalid_request("Mend what is listed in `errors`.", _sentences(form, error))) from None
     return filled
 
 
-def query(request: Request, form: type[Form]) -> Form:
+def query(request: Request, form: type[Filled]) -> Filled:
     """The query of the request as this form."""
     return fill(form, dict(request.query_params))
 
@@ -257,9 +260,18 @@ def _sentence(form: type[BaseModel], problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     name = ".".join(place)[:120] or "body"
     if problem["type"] == "extra_forbidden":
-        known = PARTS.get(place[-2], form) if len(place) > 1 else form
-        kind = "option" if known is TaskOptions else "field"
+        known = _within(form, place[:-1])
+        kind = "option" if issubclass(known, CommonOptions) else "field"
         return f"{name}: there is no such {kind}{suggestion(place[-1], known.model_fields)}"
     if problem["type"] == "model_type":
         return f"{name}: must be an object"
     return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _within(form: type[BaseModel], place: list[str]) -> type[BaseModel]:
+    """The form within the form that stands at this place."""
+    for part in place:
+        kind = form.model_fields[part].annotation
+        parts = [each for each in (kind, *get_args(kind)) if isinstance(each, type) and issubclass(each, BaseModel)]
+        form = parts[0] if parts else form
+    return form

@@ -12,11 +12,11 @@ from agents import Mode
 from cluster.task import State
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Problem(_Document):
+class Problem(Document):
     """What is wrong and what to do (RFC 9457)."""
 
     type: str
@@ -26,7 +26,7 @@ class Problem(_Document):
     errors: list[str] = []
 
 
-class TaskError(_Document):
+class TaskError(Document):
     """Why a task failed."""
 
     model_config = ConfigDict(extra="allow")
@@ -38,7 +38,7 @@ class TaskError(_Document):
     attempt: int | None = None
 
 
-class Waits(_Document):
+class Waits(Document):
     """What a task in the state `waiting` waits for; whatever comes first wakes it."""
 
     until: datetime | None
@@ -46,7 +46,7 @@ class Waits(_Document):
     children: int
 
 
-class Held(_Document):
+class Held(Document):
     """What keeps a queued task from running, and the limit key whose limit that is.
 
     `place` counts from 1 within the task's limit key, and is 10001 for all beyond the 10,000th; `until` is when this
@@ -60,7 +60,7 @@ class Held(_Document):
     estimate: float | None
 
 
-class Task(_Document):
+class Task(Document):
     """One task; what is null has not happened, or was not asked for."""
 
     id: UUID
@@ -84,29 +84,30 @@ class Task(_Document):
     waiting_on: Waits | Held | None = Field(description="for a queued task only where it is asked for by its id")
     parent_id: UUID | None
     batch_id: UUID | None
+    schedule: str | None
 
 
-class TaskList(_Document):
+class TaskList(Document):
     """A page of tasks, newest first; `next_cursor` is null on the last."""
 
     items: list[Task]
     next_cursor: UUID | None
 
 
-class Batch(_Document):
+class Batch(Document):
     """The tasks of a batch, in the order of its inputs."""
 
     batch_id: UUID
     task_ids: list[UUID]
 
 
-class Matched(_Document):
+class Matched(Document):
     """How many tasks it was done to."""
 
     matched: int
 
 
-class Step(_Document):
+class Step(Document):
     """One recorded step: its name, its key (the author's `:key`, else `#n`), a digest of its arguments, its value."""
 
     name: str
@@ -118,14 +119,14 @@ class Step(_Document):
     at: datetime
 
 
-class StepList(_Document):
+class StepList(Document):
     """A task's journal, in the order it was recorded."""
 
     items: list[Step]
     next_cursor: None
 
 
-class Event(_Document):
+class Event(Document):
     """The `data:` of each event of a stream."""
 
     seq: int
@@ -136,7 +137,7 @@ class Event(_Document):
     data: Any
 
 
-class LogLine(_Document):
+class LogLine(Document):
     """One line that the task's code logged or printed."""
 
     at: datetime
@@ -146,7 +147,7 @@ class LogLine(_Document):
     message: str
 
 
-class Artifact(_Document):
+class Artifact(Document):
     """A reference to bytes, to be used in inputs."""
 
     sha256: str
@@ -155,7 +156,7 @@ class Artifact(_Document):
     name: str
 
 
-class Agent(_Document):
+class Agent(Document):
     """An agent: its modes, its types as JSON Schemas, its policies."""
 
     name: str
@@ -168,20 +169,20 @@ class Agent(_Document):
     background: dict[str, Any] | None
 
 
-class AgentList(_Document):
+class AgentList(Document):
     """All agents."""
 
     items: list[Agent]
     next_cursor: None
 
 
-class Health(_Document):
+class Health(Document):
     """The answer of a gateway that works."""
 
     status: Literal["ok", "ready"]
 
 
-class Index(_Document):
+class Index(Document):
     """What this is, and its routes."""
 
     name: str

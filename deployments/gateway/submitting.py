@@ -27,7 +27,7 @@ from ..problems import (
     problem_of,
     too_large,
 )
-from .forms import NewBatch, NewTask, TaskOptions, fill
+from .forms import CommonOptions, NewBatch, NewTask, TaskOptions, fill
 from .fragments import elements, member
 
 ENVELOPE = 64 * 1024  # bytes that a body may have around its input: the agent's name and the options
@@ -76,7 +76,7 @@ def read_run(entry: Entry, body: bytes, limit: int) -> Order:
     return Order(entry, (text,), Options(), whole)
 
 
-def read_options(form: TaskOptions, entry: Entry) -> Options:
+def read_options(form: CommonOptions, entry: Entry) -> Options:
     """What is asked of a task; the parts of `retry` that are not said are the agent's own. Raises Refused."""
     given, retry = form.retry and form.retry.model_dump(exclude_none=True), None
     if given and entry.agent.background is not None:
@@ -84,16 +84,9 @@ def read_options(form: TaskOptions, entry: Entry) -> Options:
             retry = asdict(replace(entry.agent.background.retry, **given))
         except ValueError as error:
             raise Refused(invalid_request("Mend what is listed in `errors`.", (f"options.{error}",))) from None
-    return Options(
-        form.priority,
-        form.run_at,
-        form.timeout,
-        form.max_attempts,
-        tuple(form.tags),
-        form.limit_key,
-        form.deadline,
-        retry,
-    )
+    run_at, deadline = (form.run_at, form.deadline) if isinstance(form, TaskOptions) else (None, None)
+    fixed = (form.timeout, form.max_attempts, tuple(form.tags), form.limit_key)
+    return Options(form.priority, run_at, *fixed, deadline, retry)
 
 
 def submission(

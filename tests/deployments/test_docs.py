@@ -1,4 +1,4 @@
-"""docs/tasks.md says nothing that does not run."""
+"""The pages about tasks say nothing that does not run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from agents import Agent, Background, Context
 from tests.deployments.whole import Said, whole
@@ -25,9 +27,10 @@ class Support(Agent[Said, Said]):
         return Said(text=await ctx.step("answer", str.upper, found))
 
 
-def test_each_command_on_the_page_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tasks.md", "schedules.md"])
+def test_each_command_on_the_page_works(tmp_path: Path, name: str) -> None:
     """In order, in one shell that ends at the first that fails."""
-    blocks = BLOCK.findall((ROOT / "docs" / "tasks.md").read_text())
+    blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
 
     with whole(tmp_path, [Support]) as running:
         script = "\n".join(blocks).replace("http://127.0.0.1:8000", running.url).replace("curl -s", "curl -sSf")

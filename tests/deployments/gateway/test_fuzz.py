@@ -33,6 +33,11 @@ WORDS = [
     "tags",
     "text",
     "amount",
+    "cron",
+    "zone",
+    "overlap",
+    "catch_up",
+    "paused",
 ]
 TEXTS = st.text(max_size=20) | st.sampled_from(["both", "later", "now", "2030-01-01T00:00:00Z", "\0", "9" * 400])
 NUMBERS = st.integers() | st.floats(allow_nan=True) | st.sampled_from([10**400, -(2**63), 1e308])
@@ -58,7 +63,17 @@ OPTIONS = st.fixed_dictionaries(
 )
 REQUESTS = st.fixed_dictionaries(
     {"agent": st.sampled_from(["both", "later", "now", "reader"]) | JSON},
-    optional={"input": INPUTS, "inputs": st.lists(INPUTS, max_size=5) | JSON, "options": OPTIONS | JSON, "tgas": JSON},
+    optional={
+        "input": INPUTS,
+        "inputs": st.lists(INPUTS, max_size=5) | JSON,
+        "options": OPTIONS | JSON,
+        "tgas": JSON,
+        "cron": st.text("0123456789*/,-#LW @", max_size=20) | st.just("*/5 * * * *") | JSON,
+        "zone": st.sampled_from(["UTC", "Europe/Berlin", "Europe", "../UTC"]) | JSON,
+        "overlap": st.sampled_from(["skip", "queue_one", "allow", "cancel"]) | JSON,
+        "catch_up": st.sampled_from(["none", "one", "all"]) | JSON,
+        "paused": st.booleans() | JSON,
+    },
 )
 FILTERS = st.dictionaries(
     st.sampled_from(["agent", "state", "tag", "batch_id", "parent_id", "idempotency_key"]),

@@ -37,6 +37,13 @@ ROUTES = {
     ("get", "/v1/tasks/{id}/events"),
     ("get", "/v1/tasks/{id}/steps"),
     ("get", "/v1/tasks/{id}/logs"),
+    ("get", "/v1/schedules"),
+    ("get", "/v1/schedules/{name}"),
+    ("put", "/v1/schedules/{name}"),
+    ("delete", "/v1/schedules/{name}"),
+    ("post", "/v1/schedules/{name}/pause"),
+    ("post", "/v1/schedules/{name}/resume"),
+    ("post", "/v1/schedules/{name}/run"),
     ("put", "/v1/artifacts"),
     ("get", "/v1/artifacts/{sha256}"),
 }
@@ -127,7 +134,7 @@ async def test_an_agents_run_carries_the_agents_own_types(document: dict[str, An
 
 
 async def test_what_is_not_built_yet_is_not_there(client: httpx.AsyncClient) -> None:
-    for path in ("/docs", "/redoc", "/v1/batches/x", "/v1/limits/x", "/v1/schedules"):
+    for path in ("/docs", "/redoc", "/v1/batches/x", "/v1/limits/x"):
         answer = await client.get(path)
 
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-route")

@@ -1,0 +1,165 @@
+"""`schedules`: tasks that are created at set times."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from .client import connect
+from .errors import UsageProblem
+from .inputs import read_input
+from .options import DEFAULT_STATE, AsJson, State, Url
+from .show import note, show_json, table
+
+PAGE = 200
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="JSON, @FILE, or - for stdin.")]
+Cron = Annotated[str, typer.Option(metavar="LINE", help="Minute, hour, day, month, day of the week: '30 7 * * 1-5'.")]
+Zone = Annotated[str, typer.Option(help="Whose clocks: Europe/Berlin, …")]
+Overlap = Annotated[str, typer.Option(help="What if its last task has not ended: skip, queue_one, allow or cancel.")]
+CatchUp = Annotated[str, typer.Option(help="Which of the times that were missed it makes up for: none, one or all.")]
+Paused = Annotated[bool | None, typer.Option(help="By default as it was.", show_default=False)]
+Priority = Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")]
+Tags = Annotated[list[str], typer.Option("--tag", help="A tag to find its tasks by; may be repeated.")]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Running time of one attempt.")]
+MaxAttempts = Annotated[int | None, typer.Option(min=1, max=100, help="How often a task is tried.")]
+LimitKey = Annotated[str | None, typer.Option(metavar="KEY", help="Whose limits its tasks count against.")]
+
+schedules = typer.Typer(
+    invoke_without_command=True,
+    help="List schedules, or put, show, pause, resume, run or delete one.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@schedules.callback()
+def listed(context: typer.Context, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """List schedules, or put, show, pause, resume, run or delete one."""
+    if context.invoked_subcommand is not None:
+        _refuse_before(context)
+        return
+    found = _all(url, state)
+    if json:
+        show_json(found, compact=True)
+    else:
+        table(["NAME", "AGENT", "CRON", "ZONE", "NEXT", "LAST"], [_row(schedule) for schedule in found])
+
+
+@schedules.command()
+def put(
+    name: Name,
+    agent: Agent,
+    input: Input,
+    cron: Cron,
+    zone: Zone = "UTC",
+    overlap: Overlap = "skip",
+    catch_up: CatchUp = "one",
+    paused: Paused = None,
+    priority: Priority = 0,
+    tag: Tags = [],  # noqa: B006 - Typer copies it
+    timeout: Timeout = None,
+    max_attempts: MaxAttempts = None,
+    limit_key: LimitKey = None,
+    json: AsJson = False,
+    url: Url = "",
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Create the schedule NAME, which submits INPUT to AGENT at each time of --cron; or replace it."""
+    asked = {"timeout": timeout, "max_attempts": max_attempts, "limit_key": limit_key}
+    options = {"priority": priority, "tags": tag} | {key: value for key, value in asked.items() if value is not None}
+    times = {"cron": cron, "zone": zone, "overlap": overlap, "catch_up": catch_up, "paused": paused}
+    body = {"agent": agent, "input": read_input(input), **times, "options": options}
+    _tell(connect(url, state).ask("PUT", _path(name), json=body), json)
+
+
+@schedules.command()
+def show(name: Name, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """Print all there is to know of a schedule."""
+    show_json(connect(url, state).ask("GET", _path(name)), compact=json)
+
+
+@schedules.command()
+def pause(name: Name, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """Let a schedule create no more tasks."""
+    _tell(connect(url, state).ask("POST", f"{_path(name)}/pause"), json)
+
+
+@schedules.command()
+def resume(name: Name, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """Let a paused schedule go on, and make up for what it missed as its --catch-up says."""
+    _tell(connect(url, state).ask("POST", f"{_path(name)}/resume"), json)
+
+
+@schedules.command()
+def run(name: Name, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """Create a task of a schedule now, and print its id."""
+    task = connect(url, state).ask("POST", f"{_path(name)}/run")
+    if json:
+        show_json(task, compact=True)
+    else:
+        typer.echo(task["id"])
+        note(f"accepted; follow it with ./rubato watch {task['id']}")
+
+
+@schedules.command()
+def delete(name: Name, url: Url = "", state: State = DEFAULT_STATE) -> None:
+    """Delete a schedule. The tasks that it created go on."""
+    connect(url, state).ask("DELETE", _path(name))
+    note(f"{name} is deleted")
+
+
+def _refuse_before(context: typer.Context) -> None:
+    """Raises UsageProblem for an option that stands where the command would not see it."""
+    for name in ("json", "url", "state"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageProblem(f"--{name} goes behind {context.invoked_subcommand}")
+
+
+def _all(url: str, state: Path) -> list[dict[str, Any]]:
+    client = connect(url, state)
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = client.ask("GET", "/v1/schedules", params={"limit": PAGE, **cursor})
+        found += page["items"]
+        if not page["next_cursor"]:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+def _tell(schedule: dict[str, Any], json: bool) -> None:
+    if json:
+        show_json(schedule, compact=True)
+    elif schedule["paused"]:
+        note(f"{schedule['name']} is paused")
+    elif schedule["next_at"] is None:
+        note(f"{schedule['name']} has no more times")
+    else:
+        note(f"{schedule['name']} is next at {', then '.join(_local(at) for at in schedule['next'][:3])}")
+
+
+def _row(schedule: dict[str, Any]) -> list[str]:
+    upcoming = "paused" if schedule["paused"] else _local(schedule["next_at"])
+    times = [schedule["cron"], schedule["zone"], upcoming, _local(schedule["last_at"])]
+    return [schedule["name"], schedule["agent"], *times]
+
+
+def _local(at: str | None) -> str:
+    """A moment as this machine's clock shows it."""
+    return "" if at is None else f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _path(name: str) -> str:
+    return f"/v1/schedules/{quote(name, safe='')}"
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(schedules, name="schedules")
