@@ -27,13 +27,18 @@ ONE_SECONDS = 60.0
 POLL = 0.02
 QUIET = ("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
 
-# Two processes that run tasks: as children of one that fetches, which is Celery's own way, or each on its own.
-WORKERS = {"prefork": (("--pool", "prefork", "--concurrency", "2"),), "solo": (("--pool", "solo"),) * 2}
+# Two processes that run tasks: as children of one that fetches, which is Celery's own way; each on its own; or each on
+# its own with threads, whose waits for the disk overlap.
+WORKERS = {
+    "prefork": (("--pool", "prefork", "--concurrency", "2"),),
+    "solo": (("--pool", "solo"),) * 2,
+    "threads": (("--pool", "threads", "--concurrency", "16"),) * 2,
+}
 
 
 def measure(folder: Path, *, tasks: int, one_at_a_time: int) -> dict[str, Any]:
     """Tasks/s from submit to recorded result, and the time of one at a time, for each way to run two workers; and the
-    better of the two, figure by figure."""
+    best of them, figure by figure."""
     ways = {}
     for name, workers in WORKERS.items():
         (folder / name).mkdir()

@@ -34,7 +34,7 @@ def measure(sizes: Sizes, say: Say) -> Found:
         say("one actor asks another, in a Ray of their own")
         found["actor_roundtrip"] = roundtrip.measure(folder)
         if redis_server.installed():
-            say(f"Celery on a durable Redis: {sizes.tasks:,} tasks, then one at a time; for two kinds of workers")
+            say(f"Celery on a durable Redis: {sizes.tasks:,} tasks, then one at a time; for each kind of workers")
             how = {"tasks": sizes.tasks, "one_at_a_time": sizes.one_at_a_time}
             found["celery"] = beside_probe(folder, sizes, lambda: celery_peer.measure(folder, **how))
         else:
