@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from .alarms import Alarms
 from .claims import LEASE, Claim, Held, News
+from .client import Limit
 from .limits import Rule, agent_key
 from .ready import Ready
 from .references import references
@@ -86,6 +87,10 @@ class Book:
         """Whether there is a task of this agent (None: of any) in this state."""
         agents = {name for name, _ in self.counts} if agent is None else {agent}
         return any(self.counts[name, state] > 0 for name in agents)
+
+    def limit(self, owner: Owner) -> Limit:
+        """The limits of a key, and how many of its tasks run."""
+        return Limit(self.rules.get(owner) or Rule(*owner), self.using[owner])
 
     def take_writes(self) -> Writes:
         """What this tick commits; the next one starts empty."""

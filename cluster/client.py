@@ -39,6 +39,13 @@ class Why(NamedTuple):
     estimate: float | None = None
 
 
+class Limit(NamedTuple):
+    """The limits of a key, and how many of its tasks run now."""
+
+    rule: Rule
+    running: int
+
+
 class Batch(NamedTuple):
     """Tasks that were submitted together, counted by state."""
 
@@ -117,10 +124,13 @@ class LedgerClient(Protocol):
     async def signal(self, tenant: str, id: str, name: str, payload: str, once: Once | None = None) -> Task | None:
         """The task, with the signal kept for its next wait for one of that name. Raises Conflict where it has ended."""
 
-    async def rules(self, tenant: str) -> list[Rule]:
-        """The limits of a tenant's keys."""
+    async def limit(self, tenant: str, key: str) -> Limit:
+        """The limits of a key, which limit nothing where none were set."""
 
-    async def set_rule(self, rule: Rule) -> Rule:
+    async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
+        """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
+
+    async def set_rule(self, rule: Rule) -> Limit:
         """The limits of a key, from now on."""
 
     async def pause(self, agent: str, until: float | None) -> None:

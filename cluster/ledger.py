@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from .assigning import held_by
 from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Report
-from .client import Batch, Counts, EventPage, Why
+from .client import Batch, Counts, EventPage, Limit, Why
 from .errors import Conflict
 from .limits import Rule, agent_key
 from .measuring import Measuring
@@ -260,14 +261,19 @@ class Ledger(Scheduling):
         task: Task | None = await self._ticks.move(*steered((tenant, id), signal, once))
         return task
 
-    async def rules(self, tenant: str) -> list[Rule]:
-        """The limits of a tenant's keys."""
-        return sorted(rule for (owner, _), rule in self.book.rules.items() if owner == tenant)
+    async def limit(self, tenant: str, key: str) -> Limit:
+        """The limits of a key, which limit nothing where none were set."""
+        return self.book.limit((tenant, key))
 
-    async def set_rule(self, rule: Rule) -> Rule:
+    async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
+        """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
+        keys = (key for owner, key in self.book.rules if owner == tenant and key > after)
+        return [self.book.limit((tenant, key)) for key in heapq.nsmallest(limit, keys)]
+
+    async def set_rule(self, rule: Rule) -> Limit:
         """The limits of a key, from now on."""
         kept: Rule = await self._ticks.move(lambda book, _: steering.set_rule(book, rule))
-        return kept
+        return self.book.limit((rule.tenant, rule.key))._replace(rule=kept)
 
     async def pause(self, agent: str, until: float | None) -> None:
         """Start no more tasks of the agent until that moment (None: from now on again)."""

@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from agents import RubatoError
 
 from .claims import Answer, Beat, Held, Hello, Orders, Report, WorkerLink
-from .client import Batch, Counts, EventPage, LedgerClient, Why
+from .client import Batch, Counts, EventPage, LedgerClient, Limit, Why
 from .direct import Away, Direct, NoDoor
 from .door import Door
 from .errors import Unavailable
@@ -226,11 +226,14 @@ class RemoteLedger:
     async def signal(self, tenant: str, id: str, name: str, payload: str, once: Once | None = None) -> Task | None:
         return cast(Task | None, await self._ask("signal", tenant, id, name, payload, once))
 
-    async def rules(self, tenant: str) -> list[Rule]:
-        return cast(list[Rule], await self._ask("rules", tenant))
+    async def limit(self, tenant: str, key: str) -> Limit:
+        return cast(Limit, await self._ask("limit", tenant, key))
 
-    async def set_rule(self, rule: Rule) -> Rule:
-        return cast(Rule, await self._ask("set_rule", rule))
+    async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
+        return cast(list[Limit], await self._ask("limits", tenant, after, limit))
+
+    async def set_rule(self, rule: Rule) -> Limit:
+        return cast(Limit, await self._ask("set_rule", rule))
 
     async def pause(self, agent: str, until: float | None) -> None:
         await self._ask("pause", agent, until)

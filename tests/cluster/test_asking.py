@@ -182,7 +182,7 @@ async def test_nothing_of_another_tenant_can_be_seen_or_moved(ledger: Ledger) ->
     assert await ledger.in_batch("", batched.batch_id or "", "", 10) == []
     assert await ledger.cancel_all("", Filter(agent=source.agent)) == 0
     assert await ledger.retry_all("", Filter(agent=source.agent)) == 0
-    assert await ledger.rules("") == []
+    assert await ledger.limits("", "", 10) == []
     states = {each.id: each.state for each in await ledger.tasks("theirs", Filter(), None, 10)}
     assert states == {id: "failed", batched.id: "queued"}
 
