@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
-from cluster.client import Why
+from cluster.client import Batch, Limit, Why
 from cluster.cron import times
 from cluster.schedule import Schedule
 from cluster.schedule import read as read_template
-from cluster.task import State, Step, Task
+from cluster.task import ENDED, State, Step, Task
 from cluster.tasklog import LogLine
 from cluster.waits import read
 
 NULL = "null"
+LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # of all moments that callers may name
 NEXT = 5  # times that the document of a schedule shows
 
 _text = json.JSONEncoder().encode
@@ -55,6 +56,40 @@ def waits_json(stored: str) -> str:
     waits = read(stored)
     left = sum(number for _, number in waits.children)
     return _object(until=_moment(waits.until), signals=_text(waits.signals), children=str(left))
+
+
+def batch_json(batch: Batch) -> str:
+    states = {state.value: batch.states.get(state, 0) for state in State}
+    return _object(
+        batch_id=_text(batch.id),
+        total=str(sum(states.values())),
+        done=str(sum(states[state] for state in ENDED)),
+        states=_text(states),
+    )
+
+
+def result_json(task: Task) -> str:
+    """What has come of a task of a batch."""
+    return _object(id=_text(task.id), state=_text(task.state), output=task.output or NULL, error=task.error or NULL)
+
+
+def limit_json(limit: Limit) -> str:
+    rule, rate = limit.rule, None
+    if rule.rate_count is not None:
+        rate = {"count": rule.rate_count, "seconds": rule.rate_seconds}
+    return _object(
+        limit_key=_text(rule.key),
+        concurrency=_text(rule.concurrency),
+        rate=_text(rate),
+        weight=_text(rule.weight),
+        paused_until=end_of_pause(rule.paused_until),
+        running=str(limit.running),
+    )
+
+
+def end_of_pause(until: float | None) -> str:
+    """As a moment; that of a pause without an end is the latest there is."""
+    return _moment(None if until is None else min(until, LATEST))
 
 
 def step_json(step: Step) -> str:

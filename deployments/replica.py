@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from agents import Agent, Realtime
@@ -18,24 +19,32 @@ from agents.artifacts import ArtifactStore
 from agents.catalog import Entry
 from agents.errors import InvalidInput
 from agents.ids import derived_id, new_id
+from cluster.client import LedgerClient
 
 from . import bodies
 from .describe import describe
+from .gateway.forms import refuse_query
 from .gateway.headers import idempotency_key
+from .gateway.pausing import pause, resume
 from .live import LiveRuns, problem_of_run
-from .problems import Problem, not_found
+from .problems import Problem, not_found, problem_of
 from .streaming import Headers, stream
 
 INPUT_LIMIT = bodies.Limits().input
 THREADS = 256  # plain steps at once; a step that hangs keeps its thread, so there are many
 TENANT = ""
 
+Pausing = Callable[[LedgerClient, Entry, Request], Awaitable[Response]]
+
+PAUSING: dict[str, Pausing] = {"/pause": pause, "/resume": resume}
+
 JSON: Headers = [(b"content-type", b"application/json")]
 FULL = (b"answer", b"full")
 
 
 class Replica:
-    """The agent's own application: `GET` describes it, `POST /run` runs it, everything else is a problem."""
+    """The agent's own application: `GET` describes it, `POST /run` runs it, `POST /pause` and `/resume` hold up and let
+    go its tasks in the background, everything else is a problem."""
 
     def __init__(
         self,
@@ -43,9 +52,12 @@ class Replica:
         agent: Agent[Any, Any],
         policy: Realtime,
         artifacts: ArtifactStore,
+        ledger: LedgerClient,
         limit: int = INPUT_LIMIT,
     ) -> None:
+        self._entry = entry
         self._agent = entry.agent
+        self._ledger = ledger
         self._limit = limit
         self._route = f"/v1/agents/{entry.name}"
         self._description = json.dumps(describe(entry)).encode()
@@ -81,11 +93,12 @@ class Replica:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         route: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        if route == "/run":
-            if scope["method"] == "POST":
-                await self._run(scope, receive, send)
-            else:
-                await _refuse(_not_allowed(scope["method"], "POST"), scope, receive, send)
+        if route == "/run" and scope["method"] == "POST":
+            await self._run(scope, receive, send)
+        elif route in PAUSING and scope["method"] == "POST":
+            await self._hold_up(PAUSING[route], scope, receive, send)
+        elif route == "/run" or route in PAUSING:
+            await _refuse(_not_allowed(scope["method"], "POST"), scope, receive, send)
         elif route not in ("", "/"):
             detail = f"{scope['path']} leads nowhere; POST {self._route}/run runs the agent."
             await _refuse(not_found("route", detail), scope, receive, send)
@@ -111,6 +124,16 @@ class Replica:
             await stream(self._runs, task_id, given, send, about)
         else:
             await _reply(send, output.encode(), [*JSON, *about])
+
+    async def _hold_up(self, how: Pausing, scope: Scope, receive: Receive, send: Send) -> None:
+        """As the gateway does it for agents that have no application of their own."""
+        request = Request(scope, receive)
+        try:
+            refuse_query(request, frozenset())
+            answer = await how(self._ledger, self._entry, request)
+        except Exception as error:  # noqa: BLE001 - every failure is told as a problem
+            answer = problem_of(error).response()
+        await answer(scope, receive, send)
 
     def _task_id(self, scope: Scope) -> str:
         """The id that the caller's key fixes."""

@@ -18,6 +18,7 @@ from agents import Realtime, RubatoError
 from agents.artifacts import artifact_store
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
+from cluster.remote import RemoteLedger
 
 from .replica import INPUT_LIMIT, Replica
 from .wire import join_writes
@@ -69,7 +70,7 @@ async def start_replica(reference: str, artifacts: str, limit: int = INPUT_LIMIT
     except Exception as error:
         said = " ".join(str(error).split())
         raise NotLoadable(reference, f"its setup() raised {type(error).__name__}: {said}") from error
-    return Replica(entry, agent, _realtime(entry), artifact_store(artifacts), limit)
+    return Replica(entry, agent, _realtime(entry), artifact_store(artifacts), RemoteLedger(), limit)
 
 
 def build(

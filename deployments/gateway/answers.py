@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,8 @@ from ..documents import task_json
 from ..prefer import Preference, applied
 from ..problems import Problem, Refused, not_found, problem_of
 
+JSON_LINES = "application/jsonl"
+
 Headers = Iterable[tuple[str, str]]
 Found = TypeVar("Found")
 
@@ -35,6 +38,11 @@ def accepted(task: Task, prefers: Preference) -> Response:
     """202: the task as it stands, and where to ask for it."""
     honoured = applied(respond_async=prefers.respond_async, wait=prefers.wait)
     return task_answer(task, 202, [("Location", f"/v1/tasks/{task.id}"), *honoured])
+
+
+def matched(number: int) -> Response:
+    """How many tasks it was done to."""
+    return json_answer(json.dumps({"matched": number}))
 
 
 def task_id(request: Request) -> str:

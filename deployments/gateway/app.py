@@ -15,8 +15,11 @@ from ..bodies import Limits
 from . import documented as doc
 from . import forms, schemas
 from .accepting import Accepting
+from .answers import JSON_LINES
 from .artifacts import Artifacts
+from .batches import Batches
 from .health import Health
+from .limits import LimitKeys
 from .metrics import OPEN, PLAIN, Metrics
 from .routing import PlainRoute, answer_in_problems
 from .runs import Runs
@@ -46,6 +49,8 @@ def gateway_app(
     _add_tasks(app, tasks)
     _add_steering(app, Steering(services))
     _add_accounts(app, tasks, Streams(services))
+    _add_batches(app, Batches(services))
+    _add_limits(app, LimitKeys(services))
     _add_agents(app, Runs(services, accepting))
     add_schedules(app, Schedules(services, accepting))
     _add_artifacts(app, Artifacts(services))
@@ -69,6 +74,27 @@ def _add_agents(app: FastAPI, runs: Runs) -> None:
         body="application/json",
         answers={200: "application/json", 202: schemas.Task},
         problems=[400, 404, 409, 413, 429, 503, 504],
+    )
+
+    doc.route(
+        app,
+        "POST /v1/agents/{name}/pause",
+        runs.pause,
+        "Start no more tasks of an agent",
+        doc.NAME,
+        body=forms.Pause,
+        needs_body=False,
+        answers={200: schemas.Paused},
+        problems=[400, 404, 409, 413, 503],
+    )
+    doc.route(
+        app,
+        "POST /v1/agents/{name}/resume",
+        runs.resume,
+        "Start an agent's tasks again",
+        doc.NAME,
+        answers={200: schemas.Paused},
+        problems=[400, 404, 409, 413, 503],
     )
 
 
@@ -194,7 +220,7 @@ def _add_accounts(app: FastAPI, tasks: Tasks, streams: Streams) -> None:
         tasks.logs,
         "What a task's code logged: a LogLine on each line",
         doc.TASK_ID,
-        answers={200: "application/jsonl"},
+        answers={200: JSON_LINES},
         problems=[404, 503],
     )
     doc.route(
@@ -205,6 +231,67 @@ def _add_accounts(app: FastAPI, tasks: Tasks, streams: Streams) -> None:
         *(doc.TASK_ID, doc.LAST_EVENT),
         answers={200: sse.MEDIA_TYPE, 204: None},
         problems=[400, 404, 503],
+    )
+
+
+def _add_batches(app: FastAPI, batches: Batches) -> None:
+    doc.route(
+        app,
+        "GET /v1/batches/{id}",
+        batches.one,
+        "How far a batch is",
+        doc.BATCH_ID,
+        answers={200: schemas.BatchCounts},
+        problems=[404, 503],
+    )
+    doc.route(
+        app,
+        "POST /v1/batches/{id}/cancel",
+        batches.cancel,
+        "Cancel what has not ended of a batch",
+        doc.BATCH_ID,
+        answers={200: schemas.Matched},
+        problems=[400, 404, 413, 503],
+    )
+    doc.route(
+        app,
+        "GET /v1/batches/{id}/results",
+        batches.results,
+        "What has come of each task of a batch, in the order of its inputs: a Result on each line",
+        doc.BATCH_ID,
+        answers={200: JSON_LINES},
+        problems=[404, 503],
+    )
+
+
+def _add_limits(app: FastAPI, limits: LimitKeys) -> None:
+    doc.route(
+        app,
+        "GET /v1/limits",
+        limits.many,
+        "The keys that have limits",
+        *doc.queries(forms.LimitQuery),
+        answers={200: schemas.LimitList},
+        problems=[503],
+    )
+    doc.route(
+        app,
+        "GET /v1/limits/{limit_key:path}",
+        limits.one,
+        "The limits of a key",
+        doc.LIMIT_KEY,
+        answers={200: schemas.Limit},
+        problems=[404, 503],
+    )
+    doc.route(
+        app,
+        "PUT /v1/limits/{limit_key:path}",
+        limits.put,
+        "Set the limits of a key, all of them",
+        doc.LIMIT_KEY,
+        body=forms.NewLimit,
+        answers={200: schemas.Limit},
+        problems=[400, 404, 413, 503],
     )
 
 

@@ -27,18 +27,24 @@ REQUESTS = (
     forms.Fork,
     forms.CancelFilter,
     forms.RetryFilter,
+    forms.NewLimit,
+    forms.Pause,
     schedule_forms.NewSchedule,
 )
 ANSWERS = (
     schemas.AgentList,
     schemas.Artifact,
     schemas.Batch,
+    schemas.BatchCounts,
     schemas.Event,
     schemas.Health,
     schemas.Index,
+    schemas.LimitList,
     schemas.LogLine,
     schemas.Matched,
+    schemas.Paused,
     schemas.Problem,
+    schemas.Result,
     schedule_forms.ScheduleList,
     schemas.StepList,
     schemas.TaskList,
@@ -52,6 +58,10 @@ def parameter(name: str, place: Literal["path", "query", "header"], schema: Json
 TEXT = {"type": "string"}
 TASK_ID = parameter("id", "path", {"type": "string", "format": "uuid"})
 NAME = parameter("name", "path", TEXT)
+BATCH_ID = parameter("id", "path", {"type": "string", "format": "uuid"}, "The batch's.")
+LIMIT_KEY = parameter(
+    "limit_key", "path", {**TEXT, "minLength": 1}, "A limit key, or `agent:NAME` for all tasks of an agent."
+)
 SHA256 = parameter("sha256", "path", {"type": "string", "pattern": "^[0-9a-f]{64}$"})
 KEY = parameter("Idempotency-Key", "header", {**TEXT, "minLength": 1, "maxLength": 255}, "Sent twice, done once.")
 PREFER = parameter("Prefer", "header", TEXT, "RFC 7240: `wait=S`, at most 300, and for runs `respond-async`.")

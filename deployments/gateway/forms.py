@@ -29,6 +29,7 @@ from agents.policies import YEAR
 from cluster.task import AGENT_KEY, DEFAULT_KEY, Filter, State
 
 from .. import bodies
+from ..documents import LATEST
 from ..nearest import suggestion
 from ..problems import Refused, invalid_request
 
@@ -36,7 +37,7 @@ BATCH = 10_000  # inputs of one batch
 PAGE = 200  # items of one page
 EMPTY = 1024  # bytes of a body that is to say nothing
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC).timestamp()
-LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+MOST = 1_000_000  # tasks that a limit may allow
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -189,6 +190,35 @@ class Fork(Form):
 
     from_step: Annotated[str, Field(strict=True, min_length=1, max_length=2 * KEY_LIMIT)]
     input: Any = None
+
+
+class NewRate(Form):
+    """How many tasks may start in how many seconds: so many at once, then one whenever its part of the time is over."""
+
+    count: Annotated[int, Field(strict=True, ge=0, le=MOST)]
+    seconds: Annotated[float, Field(strict=True, ge=0.001, le=YEAR)]
+
+
+class NewLimit(Form):
+    """The limits of a key, all of them: null is no limit, 0 is nothing at all."""
+
+    concurrency: Annotated[int | None, Field(strict=True, ge=0, le=MOST, description="tasks running at once")] = None
+    rate: NewRate | None = None
+    weight: Annotated[float, Field(strict=True, ge=0.001, le=1000, description="its turns against other keys'")] = 1.0
+    paused_until: Annotated[Moment | None, Field(description="start nothing before; the year 9999: without end")] = None
+
+
+class LimitQuery(Form):
+    """Which of the keys that have limits."""
+
+    cursor: Annotated[Short | None, Field(description="`next_cursor` of the page before")] = None
+    limit: Annotated[int, Field(ge=1, le=PAGE)] = 50
+
+
+class Pause(Form):
+    """Until when; without it, until it is resumed."""
+
+    until: Moment | None = None
 
 
 class UploadQuery(Form):

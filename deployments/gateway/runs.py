@@ -17,6 +17,7 @@ from ..describe import describe
 from ..documents import list_json
 from ..prefer import Preference, applied, preference
 from ..problems import Problem, Refused, agent_failed, conflict, unavailable
+from . import pausing
 from .accepting import Accepting
 from .answers import accepted, json_answer
 from .headers import idempotency_key
@@ -25,7 +26,7 @@ from .submitting import named_agent, read_run, submission
 
 
 class Runs:
-    """`GET /v1/agents`, `GET /v1/agents/{name}` and `POST /v1/agents/{name}/run`.
+    """`GET /v1/agents`, `GET /v1/agents/{name}`, and `POST /v1/agents/{name}/run`, `/pause` and `/resume`.
 
     A request about an agent with an application of its own comes here only while that application is not up.
     """
@@ -40,6 +41,12 @@ class Runs:
 
     async def one(self, request: Request) -> Response:
         return json_answer(self._documents[self._entry(request).name])
+
+    async def pause(self, request: Request) -> Response:
+        return await pausing.pause(self._services.ledger, self._entry(request), request)
+
+    async def resume(self, request: Request) -> Response:
+        return await pausing.resume(self._services.ledger, self._entry(request), request)
 
     async def run(self, request: Request) -> Response:
         """As a task, and only for a caller who takes one: 200 if it completed within the wait, else 202."""

@@ -101,6 +101,56 @@ class Batch(Document):
     task_ids: list[UUID]
 
 
+class BatchCounts(Document):
+    """How many tasks of a batch there are, have ended, and are in each state."""
+
+    batch_id: UUID
+    total: int
+    done: int
+    states: dict[State, int]
+
+
+class Result(Document):
+    """A line of a batch's results; output and error of a task that has not ended are null."""
+
+    id: UUID
+    state: State
+    output: Any
+    error: TaskError | None
+
+
+class Rate(Document):
+    """How many tasks may start in how many seconds."""
+
+    count: int
+    seconds: float
+
+
+class Limit(Document):
+    """The limits of a key, null where there is none, and how many of its tasks run now."""
+
+    limit_key: str
+    concurrency: int | None
+    rate: Rate | None
+    weight: float
+    paused_until: datetime | None
+    running: int
+
+
+class LimitList(Document):
+    """A page of the keys that have limits; `next_cursor` is null on the last."""
+
+    items: list[Limit]
+    next_cursor: str | None
+
+
+class Paused(Document):
+    """Until when no task of the agent starts; null if they do, the year 9999 without an end."""
+
+    agent: str
+    paused_until: datetime | None
+
+
 class Matched(Document):
     """How many tasks it was done to."""
 

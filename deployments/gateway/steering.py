@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +12,7 @@ from cluster.task import Once
 
 from .. import bodies
 from ..prefer import NONE
-from .answers import accepted, certain, json_answer, known, task_answer, task_id
+from .answers import accepted, certain, known, matched, task_answer, task_id
 from .forms import CancelFilter, Fork, RetryFilter, fill, no_fields, path_text
 from .fragments import member
 from .headers import idempotency_key
@@ -78,17 +77,13 @@ class Steering:
 
     async def cancel_all(self, request: Request) -> Response:
         form = fill(CancelFilter, bodies.parse(await bodies.read(request, ENVELOPE)))
-        return _matched(await self._ledger.cancel_all(tenant_of(request), form.filter))
+        return matched(await self._ledger.cancel_all(tenant_of(request), form.filter))
 
     async def retry_all(self, request: Request) -> Response:
         form = fill(RetryFilter, bodies.parse(await bodies.read(request, ENVELOPE)))
-        return _matched(await self._ledger.retry_all(tenant_of(request), form.filter))
+        return matched(await self._ledger.retry_all(tenant_of(request), form.filter))
 
 
 def _once(route: str, key: str, whole: Any) -> Once:
     """The caller's key, else one of our own: a call that the ledger's death cuts off is made again by itself."""
     return Once(route, key or new_id(), digest(whole))
-
-
-def _matched(number: int) -> Response:
-    return json_answer(json.dumps({"matched": number}))

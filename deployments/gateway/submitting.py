@@ -121,10 +121,15 @@ def named_agent(catalog: Catalog, name: str) -> Entry:
 def background_agent(catalog: Catalog, name: str) -> Entry:
     """The same. Raises Refused (409) too, for one that runs in real time only."""
     entry = named_agent(catalog, name)
-    if entry.agent.background is None:
-        detail = f"Agent {name!r} has no background mode; POST its input to /v1/agents/{name}/run."
-        raise Refused(conflict(detail, "/problems/realtime-only"))
+    check_background(entry)
     return entry
+
+
+def check_background(entry: Entry) -> None:
+    """Raises Refused (409) where the agent runs in real time only."""
+    if entry.agent.background is None:
+        detail = f"Agent {entry.name!r} has no background mode; POST its input to /v1/agents/{entry.name}/run."
+        raise Refused(conflict(detail, "/problems/realtime-only"))
 
 
 def check_input(entry: Entry, text: str, limit: int) -> None:

@@ -9,7 +9,7 @@ from cluster.task import State
 
 from ..documents import list_json, log_json, step_json, task_json
 from ..prefer import applied, preference
-from .answers import json_answer, known, task_answer, task_id
+from .answers import JSON_LINES, json_answer, known, task_answer, task_id
 from .forms import ListQuery, query
 from .services import Services, tenant_of
 
@@ -42,4 +42,4 @@ class Tasks:
         id, tenant = task_id(request), tenant_of(request)
         known(await self._ledger.task(tenant, id), id)
         lines = await self._logs(tenant, id)
-        return Response("".join(f"{log_json(line)}\n" for line in lines), media_type="application/jsonl")
+        return Response("".join(f"{log_json(line)}\n" for line in lines), media_type=JSON_LINES)

@@ -49,11 +49,15 @@ class Hand:
 
     async def take(self) -> Claim:
         """The next task of the agent."""
+        return (await self.take_all())[0]
+
+    async def take_all(self) -> tuple[Claim, ...]:
+        """All that are queued of the agent, in the order of their ids."""
         while True:
             self._calls += 1
             orders = await self._link.pull(self._hello, self._calls)
             if orders.claims:
-                return orders.claims[0]
+                return tuple(sorted(orders.claims, key=lambda claim: claim.task.id))
 
     async def step(self, claim: Claim, name: str, value: str) -> None:
         await self._report(claim, StepDone(StepRecord(StepId(name, "#0"), "d1", value), 1_700_000_000.0))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,18 +18,22 @@ from agents import Realtime
 from agents.artifacts import FolderArtifacts
 from agents.catalog import load
 from agents.ids import derived_id
+from cluster.client import LedgerClient
+from cluster.limits import agent_key
 from deployments import replica
 from deployments.replica import Replica
 
 from .acting import Act
 from .driving import Answer, Call, ask, living
+from .ledgers import Unreachable, running_ledger
 
 MIB = 1024 * 1024
 
 
-def make(folder: Path, deadline: float = 5.0) -> Replica:
-    entry = load("tests.deployments.acting:Act")
-    return Replica(entry, entry.agent(), Realtime(deadline=deadline), FolderArtifacts(folder))
+def make(folder: Path, deadline: float = 5.0, ledger: LedgerClient | None = None, agent: str = "Act") -> Replica:
+    entry = load(f"tests.deployments.acting:{agent}")
+    policy = Realtime(deadline=deadline)
+    return Replica(entry, entry.agent(), policy, FolderArtifacts(folder), ledger or Unreachable())
 
 
 @pytest.fixture
@@ -123,6 +129,7 @@ async def test_get_describes_the_agent(app: Replica) -> None:
     ("method", "path", "status"),
     [
         *(("GET", "/run", 405), ("DELETE", "", 405), ("POST", "", 405)),
+        *(("GET", "/pause", 405), ("PUT", "/resume", 405)),
         *(("GET", "/runs", 404), ("POST", "/run/", 404), ("POST", "/v1/agents/act/run", 404)),
     ],
 )
@@ -131,6 +138,56 @@ async def test_every_other_route_is_a_problem(app: Replica, method: str, path: s
 
     assert answer.problem["status"] == status
     assert (status == 405) == ("allow" in answer.headers)
+
+
+async def test_a_pause_and_a_resume_of_its_tasks_reach_the_ledger(tmp_path: Path) -> None:
+    async with running_ledger() as ledger:
+        app = make(tmp_path, ledger=ledger)
+
+        paused = await ask(app, "POST", "/pause", b'{"until": "2090-01-01T00:00:00Z"}')
+        held = await ledger.limit(*agent_key("act"))
+        endless = await ask(app, "POST", "/pause")
+        forever = await ledger.limit(*agent_key("act"))
+        resumed = await ask(app, "POST", "/resume", b"{}")
+        free = await ledger.limit(*agent_key("act"))
+
+    assert paused.json == {"agent": "act", "paused_until": "2090-01-01T00:00:00.000Z"}
+    assert endless.json == {"agent": "act", "paused_until": "9999-01-01T00:00:00.000Z"}
+    assert resumed.json == {"agent": "act", "paused_until": None}
+    until = datetime(2090, 1, 1, tzinfo=UTC).timestamp()
+    assert [limit.rule.paused_until for limit in (held, forever, free)] == [until, math.inf, None]
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status"),
+    [
+        ("/pause", b'{"until": "2020-01-01T00:00:00Z"}', 422),
+        ("/pause", b'{"until": 5}', 422),
+        ("/pause", b'{"untill": null}', 422),
+        ("/pause", b"[]", 422),
+        ("/pause", b"{", 400),
+        ("/pause", b" " * 5000, 413),
+        ("/resume", b'{"now": true}', 422),
+    ],
+)
+async def test_a_pause_that_does_not_fit_is_refused(tmp_path: Path, route: str, body: bytes, status: int) -> None:
+    async with running_ledger() as ledger:
+        answer = await ask(make(tmp_path, ledger=ledger), "POST", route, body)
+
+        assert answer.problem["status"] == status
+        assert await ledger.limits("", "", 10) == []
+
+
+async def test_a_pause_that_no_ledger_confirms_is_a_503(app: Replica) -> None:
+    answer = await ask(app, "POST", "/pause")
+
+    assert (answer.problem["status"], answer.headers["retry-after"]) == (503, "3")
+
+
+async def test_an_agent_without_tasks_cannot_be_paused(tmp_path: Path) -> None:
+    answer = await ask(make(tmp_path, agent="Warm"), "POST", "/pause")
+
+    assert (answer.problem["status"], answer.problem["type"]) == (409, "/problems/realtime-only")
 
 
 async def test_a_session_is_refused_politely(app: Replica) -> None:

@@ -18,6 +18,7 @@ from deployments.replica import Replica
 
 from .acting import Act
 from .driving import Answer, Call, ask, events_in, living
+from .ledgers import Unreachable
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -25,7 +26,7 @@ STREAM = {"Accept": "text/event-stream"}
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Replica]:
     entry = load("tests.deployments.acting:Act")
-    app = Replica(entry, entry.agent(), Realtime(deadline=0.5), FolderArtifacts(tmp_path))
+    app = Replica(entry, entry.agent(), Realtime(deadline=0.5), FolderArtifacts(tmp_path), Unreachable())
     Act.cancelled.clear()
     async with living(app):
         yield app

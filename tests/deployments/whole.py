@@ -155,7 +155,7 @@ async def _serve(server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agen
         working = asyncio.create_task(worker.run())
         gateway = gateway_app(catalog, ledger, lambda tenant: artifact_store(artifacts, tenant), logs)
         replicas = {
-            name: Replica(entry, agents[name], entry.agent.realtime, artifact_store(artifacts))
+            name: Replica(entry, agents[name], entry.agent.realtime, artifact_store(artifacts), ledger)
             for name, entry in catalog.items()
             if entry.agent.realtime is not None
         }

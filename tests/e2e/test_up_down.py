@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -62,6 +64,38 @@ def test_a_limit_that_is_set_holds_at_both_tempos(running: House) -> None:
 
     assert "at most 500 bytes" in running.end("run", "echo", too_much).stderr
     assert "at most 500 bytes" in running.end("submit", "echo", too_much).stderr
+
+
+def test_a_paused_agent_starts_no_task_and_still_answers_at_once(running: House) -> None:
+    """The pause is taken by the agent's own application, and kept by the ledger."""
+    with httpx.Client(base_url=running.url, timeout=30) as http:
+        paused = http.post("/v1/agents/echo/pause").json()
+        id = running.json("submit", "echo", '{"text": "later"}')["id"]
+        held = http.get(f"/v1/tasks/{id}").json()["waiting_on"]
+        live = running.json("run", "echo", '{"text": "now"}')
+        resumed = http.post("/v1/agents/echo/resume").json()
+
+    assert paused == {"agent": "echo", "paused_until": "9999-01-01T00:00:00.000Z"}
+    assert (held["reason"], held["limit_key"]) == ("paused", "agent:echo")
+    assert live == {"text": "now"}
+    assert resumed == {"agent": "echo", "paused_until": None}
+    assert running.lines("watch", id)[-1]["type"] == "output"
+
+
+def test_a_batch_under_a_limit_gives_all_its_results(running: House) -> None:
+    """Through the real ingress: a limit key may hold a slash, and the results are a stream."""
+    body = {"agent": "echo", "inputs": [{"text": str(n)} for n in range(200)], "options": {"limit_key": "a/b"}}
+    with httpx.Client(base_url=running.url, timeout=30) as http:
+        limit = http.put("/v1/limits/a%2Fb", json={"concurrency": 3}).json()
+        batch = http.post("/v1/tasks/batch", json=body).json()
+        for id in batch["task_ids"]:
+            http.get(f"/v1/tasks/{id}", headers={"Prefer": "wait=60"})
+        counts = http.get(f"/v1/batches/{batch['batch_id']}").json()
+        lines = http.get(f"/v1/batches/{batch['batch_id']}/results").text.splitlines()
+
+    assert (limit["limit_key"], limit["concurrency"]) == ("a/b", 3)
+    assert (counts["total"], counts["states"]["completed"]) == (200, 200)
+    assert [json.loads(line)["output"] for line in lines] == body["inputs"]
 
 
 def test_status_says_what_runs(running: House) -> None:

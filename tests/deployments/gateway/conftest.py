@@ -26,7 +26,7 @@ LIMITS = Limits(input=2000, batch=100_000, artifact=3_000_000)
 
 _described: dict[str, Any] = {}  # what the first application said of itself; it takes longer than most tests
 
-Build = Callable[[LedgerClient], FastAPI]
+Build = Callable[..., FastAPI]
 Reach = Callable[[FastAPI], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -49,13 +49,13 @@ def build(tmp_path: Path, said: dict[str, list[LogLine]]) -> Build:
     async def logs(tenant: str, task_id: str) -> list[LogLine]:
         return said.get(task_id, [])
 
-    def make(ledger: LedgerClient) -> FastAPI:
+    def make(ledger: LedgerClient, limits: Limits = LIMITS) -> FastAPI:
         app = gateway_app(
             catalog(),
             ledger,
             lambda tenant: FolderArtifacts(tmp_path / "artifacts", tenant),
             logs,
-            limits=LIMITS,
+            limits=limits,
             heartbeat=0.05,
         )
         app.openapi_schema = _described or app.openapi()

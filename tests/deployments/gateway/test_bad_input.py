@@ -12,6 +12,7 @@ import pytest
 
 from cluster.ledger import Ledger
 from cluster.task import Filter
+from deployments.bodies import Limits
 
 from .conftest import LIMITS, Build, reaching
 
@@ -217,6 +218,18 @@ async def test_an_input_that_does_not_fit_the_agent_is_a_422_that_says_why(
     for status, type, text in told:
         assert (status, type) == (422, "/problems/invalid-input")
         assert says in text
+
+
+async def test_of_ten_thousand_inputs_the_wrong_one_is_named_and_none_is_accepted(build: Build, ledger: Ledger) -> None:
+    inputs: list[Any] = [INPUT] * 10_000
+    inputs[7_321] = {"txt": "hello"}
+    async with reaching(build(ledger, Limits())) as client:
+        answer = await client.post("/v1/tasks/batch", json={"agent": "both", "inputs": inputs})
+
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, "/problems/invalid-input")
+    assert problem["detail"].startswith("1 of 10000 inputs")
+    assert {line.split(":")[0] for line in problem["errors"]} == {"inputs.7321"}
 
 
 async def test_what_was_sent_is_not_repeated_at_length(client: httpx.AsyncClient) -> None:

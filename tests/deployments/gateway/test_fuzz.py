@@ -81,14 +81,24 @@ FILTERS = st.dictionaries(
     max_size=3,
 )
 FORKS = st.fixed_dictionaries({"from_step": TEXTS | st.just("find#0")}, optional={"input": INPUTS})
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "concurrency": st.integers(-1, 10) | JSON,
+        "rate": st.fixed_dictionaries({"count": NUMBERS, "seconds": NUMBERS | st.floats(0, 10)}) | JSON,
+        "weight": st.floats() | JSON,
+        "paused_until": MOMENTS | JSON,
+        "until": MOMENTS | JSON,
+    },
+)
 BODIES = (
     st.binary(max_size=200)
-    | (REQUESTS | FILTERS | FORKS | JSON).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
+    | (REQUESTS | FILTERS | FORKS | LIMITS | JSON).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
     | REQUESTS.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")[:-1])
 )
-SEGMENTS = (st.text(max_size=40) | st.uuids().map(str) | st.sampled_from(["both", "0" * 64, "..", "batch"])).map(
-    lambda text: quote(text.encode("utf-8", "surrogatepass"), safe="")
-)
+SEGMENTS = (
+    st.text(max_size=40) | st.uuids().map(str) | st.sampled_from(["both", "0" * 64, "..", "batch", "a/b", "agent:both"])
+).map(lambda text: quote(text.encode("utf-8", "surrogatepass"), safe=""))
 QUERIES = st.sampled_from(
     ["agent", "state", "tag", "batch_id", "parent_id", "idempotency_key", "cursor", "limit", "name"]
 ) | st.text(max_size=8)

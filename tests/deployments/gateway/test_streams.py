@@ -149,7 +149,7 @@ async def test_a_stream_whose_ledger_goes_away_ends_so_that_it_can_be_resumed(
 ) -> None:
     await hand.take()
 
-    async with reaching(build(Forgetful(ledger))) as client:  # type: ignore[arg-type]
+    async with reaching(build(Forgetful(ledger))) as client:
         answer = await client.get(f"/v1/tasks/{submitted}/events")
 
     assert [event["type"] for event in events(answer.text)] == ["attempt.started"]

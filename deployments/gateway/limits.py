@@ -1,0 +1,51 @@
+"""Routes of limit keys: how many tasks of each may run at once and start in a time, and which share they get."""
+
+from __future__ import annotations
+
+import math
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cluster.limits import Rule, agent_key
+from cluster.task import AGENT_KEY
+
+from .. import bodies
+from ..documents import LATEST, limit_json, list_json
+from .answers import json_answer
+from .forms import LimitQuery, NewLimit, fill, path_text, query
+from .services import Services, tenant_of
+from .submitting import ENVELOPE, named_agent
+
+
+class LimitKeys:
+    """`GET /v1/limits`, and `GET` and `PUT /v1/limits/{limit_key}`."""
+
+    def __init__(self, services: Services) -> None:
+        self._ledger = services.ledger
+        self._catalog = services.catalog
+
+    async def many(self, request: Request) -> Response:
+        asked = query(request, LimitQuery)
+        found = await self._ledger.limits(tenant_of(request), asked.cursor or "", asked.limit + 1)
+        page = found[: asked.limit]
+        return json_answer(list_json(map(limit_json, page), page[-1].rule.key if len(found) > len(page) else None))
+
+    async def one(self, request: Request) -> Response:
+        return json_answer(limit_json(await self._ledger.limit(*self._owner(request))))
+
+    async def put(self, request: Request) -> Response:
+        """The whole of a key's limits; what is not said is no limit."""
+        owner = self._owner(request)
+        form = fill(NewLimit, bodies.parse(await bodies.read(request, ENVELOPE)))
+        count, seconds = (form.rate.count, form.rate.seconds) if form.rate else (None, None)
+        until = math.inf if form.paused_until == LATEST else form.paused_until
+        rule = Rule(*owner, form.concurrency, count, seconds, form.weight, until)
+        return json_answer(limit_json(await self._ledger.set_rule(rule)))
+
+    def _owner(self, request: Request) -> tuple[str, str]:
+        """Whose limits these are: (tenant, key). Raises Refused."""
+        key = path_text(request, "limit_key")
+        if key.startswith(AGENT_KEY):
+            return agent_key(named_agent(self._catalog, key.removeprefix(AGENT_KEY)).name)
+        return tenant_of(request), key
