@@ -313,19 +313,22 @@ class SqliteStore:
         os.chmod(self._path, 0o600)
 
     def _acquire(self, wait: float) -> None:
-        """Hold the lock file, which the system lets go of when this process ends, however it ends."""
-        ends = time.monotonic() + wait
-        lock = open(f"{self._path}.lock", "a+")  # noqa: SIM115 - held until close()
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > ends:
-                    lock.close()
-                    raise StoreProblem(f"another ledger has {self._path} open; `./rubato down` ends it") from None
-                time.sleep(0.05)
-        self._lock = lock
+        self._lock = lock(self._path, wait)
+
+
+def lock(path: Path, wait: float) -> TextIO:
+    """The lock beside a store, held until it is closed or this process ends, however it ends. Raises StoreProblem."""
+    ends = time.monotonic() + wait
+    held = open(f"{path}.lock", "a+")  # noqa: SIM115 - as above
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return held
+        except OSError:
+            if time.monotonic() > ends:
+                held.close()
+                raise StoreProblem(f"another ledger has {path} open; `./rubato down` ends it") from None
+            time.sleep(0.05)
 
 
 def _connection(path: Path) -> sqlite3.Connection:

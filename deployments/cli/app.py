@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import develop, lifecycle, running, schedules, submitting, tasks
+from . import develop, keeping, lifecycle, running, schedules, submitting, tasks
 from .errors import CommandFailed, ProblemAnswer, UsageProblem
 from .show import complain, show_problem
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # a help text in colour would take three times as long to appear
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (lifecycle, running, submitting, tasks, schedules, develop):
+for group in (lifecycle, keeping, running, submitting, tasks, schedules, develop):
     group.register(app)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -14,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.state import ROOT, Busy, OtherStore, StateFolder
+from deployments.state import Busy, OtherStore, StateFolder
 
 from .client import Client
 from .errors import CommandFailed, UsageProblem
 from .hints import hints
-from .options import DEFAULT_STATE, AsJson, State, state_folder
+from .options import DEFAULT_SETTINGS, DEFAULT_STATE, AsJson, SettingsFile, State, Store, state_folder
 from .phases import audience
 from .show import complain, note, show_json, show_status
+from .signals import undo_when_ended
 
 if TYPE_CHECKING:
     from deployments.state import Running
@@ -33,10 +32,6 @@ Agents = Annotated[
 Only = Annotated[bool, typer.Option("--only", help="Serve just those of --agents.")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Where to listen; 8000 by default.")]
 Host = Annotated[str | None, typer.Option(help="On which address; 127.0.0.1 by default.")]
-Store = Annotated[
-    str | None, typer.Option(metavar="PATH|URL", help="What holds the tasks: a SQLite file, or a postgresql:// URL.")
-]
-SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings.", show_default="rubato.toml")]
 
 
 def up(
@@ -45,7 +40,7 @@ def up(
     port: Port = None,
     host: Host = None,
     store: Store = None,
-    settings: SettingsFile = ROOT / "rubato.toml",
+    settings: SettingsFile = DEFAULT_SETTINGS,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Start Ray on this machine (or join the one at RAY_ADDRESS), and serve agents on it."""
@@ -129,8 +124,7 @@ def _start(order: Order) -> Running:
     from deployments.phases import Phases
     from deployments.up import up as start
 
-    for ended_by in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: end what was started
-        signal.signal(ended_by, lambda number, _: sys.exit(128 + number))
+    undo_when_ended()
     with audience() as shown:
         return start(order, Phases(shown, {}))
 

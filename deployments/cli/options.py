@@ -16,7 +16,12 @@ Url = Annotated[
 State = Annotated[
     Path, typer.Option("--state", envvar="RUBATO_STATE", help="The state folder.", show_default=".rubato")
 ]
+Store = Annotated[
+    str | None, typer.Option(metavar="PATH|URL", help="What holds the tasks: a SQLite file, or a postgresql:// URL.")
+]
+SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings.", show_default="rubato.toml")]
 DEFAULT_STATE = ROOT / ".rubato"
+DEFAULT_SETTINGS = ROOT / "rubato.toml"
 
 
 def state_folder(path: Path) -> StateFolder:
