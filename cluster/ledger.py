@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +11,6 @@ from agents.errors import Overloaded
 
 from . import reporting, steering
 from .asking import forked, steered
-from .assigning import held_by
 from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Report
@@ -21,6 +19,7 @@ from .errors import Conflict
 from .limits import Rule, agent_key
 from .measuring import Measuring
 from .parking import Parking
+from .reasons import reason
 from .schedule import Policy
 from .stats import Figures, Measures, Stats
 from .store import KeyRow, Store, Writes
@@ -33,7 +32,6 @@ WAITING_LIMIT = 100_000  # tasks in submissions that wait for their tick; more a
 EVENT_PAGE = 1000
 AHEAD = 10_000  # tasks that are counted to tell a place in the queue
 BULK = 1000  # tasks that one tick cancels or retries
-NO_WORKER = 60.0  # seconds in which no worker asked for an agent's tasks
 
 
 def system_clock() -> Clock:
@@ -193,20 +191,10 @@ class Ledger(Scheduling):
         task = await self._store.task(tenant, id)
         if task is None or task.state != State.QUEUED:
             return None
-        book, now = self.book, self._clock.now()
-        if task.run_at > now:
-            return Why("run_at", until=task.run_at)
+        now = self._clock.now()
         place = 1 + await self._store.ahead(task, now, AHEAD)
-        for owner in ((tenant, task.limit_key), agent_key(task.agent)):
-            held = held_by(book, owner)
-            if held is not None:
-                return Why(held.reason, owner[1], place, until=held.until if held.until < math.inf else None)
-        asked = self._parking.last_asked(task.agent)
-        if asked is None or now - asked > NO_WORKER:
-            return Why("no_worker", task.limit_key, place)
-        rate = self._stats.rate(task.agent, now)
-        others = max(1, len(book.ready.line(task.agent).turns))
-        return Why("queue", task.limit_key, place, estimate=place * others / rate if rate else None)
+        asked, rate = self._parking.last_asked(task.agent), self._stats.rate(task.agent, now)
+        return reason(self.book, task, place, now, asked=asked, rate=rate)
 
     # what callers change
 
@@ -267,7 +255,8 @@ class Ledger(Scheduling):
 
     async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
         """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
-        keys = (key for owner, key in self.book.rules if owner == tenant and key > after)
+        rules = self.book.rules.values()
+        keys = (rule.key for rule in rules if rule.tenant == tenant and rule.key > after and not rule.idle)
         return [self.book.limit((tenant, key)) for key in heapq.nsmallest(limit, keys)]
 
     async def set_rule(self, rule: Rule) -> Limit:

@@ -21,6 +21,11 @@ class Rule(NamedTuple):
     arrival: float = 0.0
 
     @property
+    def idle(self) -> bool:
+        """Whether all is as it would be without it."""
+        return self.plain and self.weight == 1.0
+
+    @property
     def plain(self) -> bool:
         """Whether it limits nothing, so that it need not be looked at."""
         return self.concurrency is None and self.rate_count is None and self.paused_until is None

@@ -159,6 +159,17 @@ async def test_an_agent_is_paused_and_resumed(client: httpx.AsyncClient, ledger:
     assert (await client.get(f"/v1/tasks/{submitted}")).json()["waiting_on"]["reason"] == "no_worker"
 
 
+async def test_what_limits_nothing_any_more_is_not_listed(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/agents/both/pause")
+    await client.put("/v1/limits/acme", json=ALL)
+    await client.put("/v1/limits/light", json={"weight": 0.5})
+
+    await client.post("/v1/agents/both/resume")
+    await client.put("/v1/limits/acme", json={})
+
+    assert [limit["limit_key"] for limit in (await client.get("/v1/limits")).json()["items"]] == ["light"]
+
+
 async def test_a_pause_keeps_the_other_limits_of_the_agent(client: httpx.AsyncClient) -> None:
     await client.put("/v1/limits/agent:both", json={"concurrency": 7})
 
