@@ -247,6 +247,25 @@ async def test_a_lost_connection_fails_what_was_on_its_way_and_the_next_call_fin
     lives[1].doorway.close()
 
 
+def test_a_caller_may_move_to_another_loop() -> None:
+    places: list[Door] = []
+
+    async def find() -> Door:
+        return places[-1]
+
+    calls = Direct(find)
+
+    async def live() -> Any:
+        desk = Desk()
+        places.append(await desk.doorway.open(HOST))
+        answer = await calls.call("echo", (len(places),), {})
+        desk.doorway.close()
+        await asyncio.sleep(0.01)
+        return answer
+
+    assert [asyncio.run(live()) for _ in range(2)] == [((1,), {}), ((2,), {})]
+
+
 async def test_without_a_door_the_caller_is_told() -> None:
     async with direct(None) as calls:
         with pytest.raises(NoDoor, match="none"):

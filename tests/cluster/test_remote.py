@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import ray
 
 from agents.errors import Overloaded
-from cluster import remote
+from cluster import actors, remote
 from cluster.claims import WorkerLink
 from cluster.client import LedgerClient
 from cluster.direct import Away
@@ -188,6 +189,27 @@ async def test_whoever_has_no_patience_is_told_at_once(caller: Caller) -> None:
     await caller.start()
     with pytest.raises(Unavailable, match="ledger-0 does not answer: the connection was lost"):
         await caller.call("die")
+
+
+@pytest.mark.parametrize(("tls", "address"), [("1", HOST), ("true", HOST), ("0", "192.0.2.1")])
+async def test_there_is_no_door_where_ray_encrypts_or_the_address_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch, tls: str, address: str
+) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", tls)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: address)
+
+    assert await actors._open_door(Doorway({})) is None
+
+
+async def test_the_door_is_at_the_nodes_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: HOST)
+    doorway = Doorway({})
+
+    door = await actors._open_door(doorway)
+
+    assert door is not None
+    assert (door.host, door.port > 0, len(door.secret)) == (HOST, True, 32)
+    doorway.close()
 
 
 def test_what_may_be_called_is_what_was_agreed_on_and_the_ledger_has_it() -> None:
