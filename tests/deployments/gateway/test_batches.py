@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Message
+import uvicorn
+from starlette.types import ASGIApp, Message
 
 from agents.ids import new_id
 from cluster.errors import Unavailable
@@ -16,6 +19,7 @@ from cluster.ledger import Ledger
 from cluster.task import Task
 from deployments.bodies import Limits
 from deployments.gateway import batches
+from deployments.ingress import free_ports
 from tests.deployments.driving import Answer, Call
 from tests.deployments.ledgers import Hand, Unreachable
 
@@ -153,11 +157,25 @@ async def test_where_results_are_large_few_are_read_at_once(
     assert watched.pages == [2, 1, 1, 1]
 
 
-async def test_results_that_cannot_be_read_to_the_end_do_not_end_well(build: Build, ledger: Ledger) -> None:
-    async with reaching(build(Watched(ledger, lost_after=1), Limits())) as client:
+@asynccontextmanager
+async def listening(app: ASGIApp) -> AsyncIterator[str]:
+    """Where the application answers over real connections."""
+    (port,) = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving
+
+
+async def test_results_that_cannot_be_read_to_the_end_break_off(build: Build, ledger: Ledger) -> None:
+    app = build(Watched(ledger, lost_after=1), Limits())
+    async with listening(app) as url, httpx.AsyncClient(base_url=url) as client:
         batch, _ = await submitted(client, 2 * batches.PAGE)
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
             await client.get(f"/v1/batches/{batch}/results")
 
 

@@ -10,6 +10,7 @@ import pytest
 from agents.ids import derived_id, new_id
 from cluster.ledger import Ledger
 from cluster.task import Filter
+from cluster.waits import Waits
 from tests.deployments.ledgers import Hand, Unreachable
 
 from .conftest import LIMITS, Build, reaching
@@ -202,6 +203,18 @@ async def test_a_signal_is_kept_as_it_was_sent_until_the_task_waits_for_it(
         ("a/b", "null"),
         ("ü", "null"),
     ]
+
+
+async def test_a_signal_wakes_the_task_that_waits_for_it(client: httpx.AsyncClient, hand: Hand, submitted: str) -> None:
+    await hand.wait(await hand.take(), Waits(None, ("approve",)))
+
+    other = await client.post(f"/v1/tasks/{submitted}/signals/reject")
+    answer = await client.post(f"/v1/tasks/{submitted}/signals/approve", json="yes")
+
+    claim = await hand.take()
+    assert (other.json()["state"], other.json()["waiting_on"]["signals"]) == ("waiting", ["approve"])
+    assert (answer.json()["state"], answer.json()["waiting_on"]) == ("queued", None)
+    assert (claim.task.attempts, [signal.name for signal in claim.signals]) == (1, ["reject", "approve"])
 
 
 async def test_a_signal_sent_again_with_its_key_is_kept_once(

@@ -18,6 +18,8 @@ from deployments.documents import moment
 from tests.cluster.making import submission, task
 from tests.deployments.ledgers import Hand
 
+from .conftest import Build, reaching
+
 TASK = {"agent": "both", "input": {"text": "hello"}}
 
 
@@ -103,10 +105,33 @@ async def test_a_waiting_task_says_what_for_wherever_it_is_shown(
     assert task["run_at"] is None
 
 
-async def test_a_list_does_not_ask_why(client: httpx.AsyncClient, submitted: str) -> None:
-    (task,) = (await client.get("/v1/tasks")).json()["items"]
+class Counted:
+    """A ledger that notes what it is asked."""
 
-    assert task["waiting_on"] is None
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked.append(name)
+        return getattr(self._ledger, name)
+
+
+async def test_only_who_asks_for_a_queued_task_by_its_id_is_told_why(build: Build, ledger: Ledger, hand: Hand) -> None:
+    """It takes a call of its own, which nothing else has to pay for."""
+    counted = Counted(ledger)
+    async with reaching(build(counted)) as client:
+        path = (await client.post("/v1/tasks", json=TASK)).headers["location"]
+        await client.post("/v1/tasks/batch", json={"agent": "both", "inputs": [TASK["input"]]})
+        (listed, _) = (await client.get("/v1/tasks")).json()["items"]
+        created, counted.asked = counted.asked, []
+        await client.get(path)
+        queued, counted.asked = counted.asked, []
+        await hand.take_all()
+        await client.get(path)
+
+    assert listed["waiting_on"] is None
+    assert (created, queued, counted.asked) == (["submit", "submit", "tasks"], ["task", "why"], ["task"])
 
 
 async def test_a_list_may_hold_the_children_of_one_task(
