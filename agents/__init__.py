@@ -3,7 +3,7 @@
 from .agent import Agent
 from .artifacts import Artifact
 from .context import Context, Mode
-from .errors import Permanent, Retryable, RubatoError
+from .errors import ChildFailed, NeedsBackground, Permanent, Retryable, RubatoError, SignalTimeout, StepOutcomeUnknown
 from .events import Progress, TextDelta, ToolCall
 from .policies import Background, Realtime, Resources, Retry
 
@@ -11,8 +11,10 @@ __all__ = [
     "Agent",
     "Artifact",
     "Background",
+    "ChildFailed",
     "Context",
     "Mode",
+    "NeedsBackground",
     "Permanent",
     "Progress",
     "Realtime",
@@ -20,6 +22,8 @@ __all__ = [
     "Retry",
     "Retryable",
     "RubatoError",
+    "SignalTimeout",
+    "StepOutcomeUnknown",
     "TextDelta",
     "ToolCall",
 ]

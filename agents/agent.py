@@ -78,6 +78,17 @@ def read_input(agent: type[Agent[Any, Any]], body: str | bytes) -> Any:
     return given
 
 
+def write_input(agent: type[Agent[Any, Any]], input: Any) -> str:
+    """The input as the JSON text that `read_input` reads. Raises InvalidInput where it does not fit."""
+    try:
+        text = values.adapter(input_type(agent)).dump_json(input, warnings=False, by_alias=True, round_trip=True)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        detail = f"a {type(input).__name__} has no JSON form: {values.brief(error)}"
+        raise InvalidInput(f"this is not an input of agent {agent.name!r}", (detail,)) from None
+    read_input(agent, text)
+    return text.decode()
+
+
 def write_output(agent: type[Agent[Any, Any]], output: Any) -> str:
     """The output as JSON text, as its schema has it. Raises InvalidOutput where it is not of the declared type."""
     kind = output_type(agent)

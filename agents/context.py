@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from .artifacts import Artifact
 from .events import Emit
 
+if TYPE_CHECKING:
+    from .agent import Agent
+
 T = TypeVar("T")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class Mode(StrEnum):
@@ -53,6 +58,7 @@ class Context(Protocol):
         key: str | None = None,
         returns: Any = None,
         cancellable: bool = True,
+        once: bool = False,
     ) -> T: ...
 
     @overload
@@ -64,6 +70,7 @@ class Context(Protocol):
         key: str | None = None,
         returns: Any = None,
         cancellable: bool = True,
+        once: bool = False,
     ) -> T: ...
 
     @property
@@ -77,3 +84,47 @@ class Context(Protocol):
         self, data: bytes | Path, *, name: str = "", media_type: str = "application/octet-stream"
     ) -> Artifact:
         """Keep bytes outside of the journal; the returned reference is small, and `read()` gives them back."""
+
+    async def promote(self, reason: str) -> None:
+        """From here on the run needs the background, for this reason. Raises NeedsBackground in real time."""
+
+    async def sleep(self, seconds: float, *, key: str | None = None) -> None:
+        """Wait so many seconds, from when the run first came here, without a worker."""
+
+    async def signal(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the moment that it means is recorded
+        returns: Any = None,
+        key: str | None = None,
+    ) -> Any:
+        """Wait, without a worker, for the next signal of that name that this task is sent or was sent before; its
+        payload, as `returns` if that is given. Raises TimeoutError where none came within `timeout` seconds."""
+
+    @overload
+    async def call(self, agent: type[Agent[In, Out]], input: In, *, key: str | None = None) -> Out: ...
+
+    @overload
+    async def call(self, agent: str, input: Any, *, key: str | None = None, returns: Any = None) -> Any: ...
+
+    @overload
+    async def map(
+        self,
+        agent: type[Agent[In, Out]],
+        inputs: Iterable[In],
+        *,
+        parallel: int | None = None,
+        key: str | None = None,
+    ) -> list[Out]: ...
+
+    @overload
+    async def map(
+        self,
+        agent: str,
+        inputs: Iterable[Any],
+        *,
+        parallel: int | None = None,
+        key: str | None = None,
+        returns: Any = None,
+    ) -> list[Any]: ...

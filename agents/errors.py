@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+_UNKNOWN = (
+    "it may run only once, has begun before, and left no result; look up where it acts whether it was carried out: a "
+    "fork from this step runs it again"
+)
+
 
 class RubatoError(Exception):
     """Root of every error that Rubato raises on purpose."""
@@ -50,6 +57,51 @@ class StepError(Permanent):
 
 class StepMismatch(StepError):
     """A recorded step was reached with other arguments: the code no longer follows its journal."""
+
+
+class StepOutcomeUnknown(StepError):
+    """A step that may run only once has begun, and nobody knows what came of it: a person must look."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step, _UNKNOWN)
+        self.args = (step,)
+
+    def __str__(self) -> str:
+        return f"step {self.step!r}: {_UNKNOWN}"
+
+
+class NeedsBackground(Permanent):
+    """The run must wait, and its caller holds a connection; submitted as a task, it can."""
+
+
+class UnknownAgent(Permanent):
+    """No agent of that name runs here."""
+
+
+class ChildFailed(Permanent):
+    """A task that this run called has failed or was canceled: `task_id` is its id, `error` its error document."""
+
+    def __init__(self, agent: str, task_id: str, error: dict[str, Any]) -> None:
+        super().__init__(agent, task_id, error)
+        self.agent = agent
+        self.task_id = task_id
+        self.error = error
+
+    def __str__(self) -> str:
+        title, detail = self.error.get("title"), self.error.get("detail")
+        return f"task {self.task_id} of agent {self.agent!r} did not complete: {title}: {detail}"
+
+
+class SignalTimeout(Permanent, TimeoutError):
+    """The signal did not come in time; the journal says so, and a new attempt would not wait for it again."""
+
+
+class TimedOut(RubatoError):
+    """The attempt ran longer than it may."""
+
+
+class Expired(Permanent):
+    """The task's deadline passed before it was over."""
 
 
 class Overloaded(RubatoError):

@@ -45,6 +45,9 @@ class Journal:
     def __len__(self) -> int:
         return len(self._records)
 
+    def __contains__(self, step: StepId) -> bool:
+        return step in self._records
+
     def add(self, record: StepRecord) -> None:
         """Keep a step; the first record of an id stays."""
         self._records.setdefault(record.id, record)
@@ -69,14 +72,15 @@ class Cursor:
         self._open: set[StepId | str] = set()
 
     @contextmanager
-    def enter(self, name: str, key: str | None) -> Iterator[StepId]:
-        """The id of the step that begins here.
+    def enter(self, name: str, key: str | None, kind: str = "") -> Iterator[StepId]:
+        """The id of the step that begins here; `kind` goes before the name.
 
         Raises StepError for an unusable name or key, and for steps of one name in parallel without keys: their
         numbers would depend on luck, and a replay could hand one the other's value.
         """
-        step = self._identify(name, key)
-        place: StepId | str = step if key is not None else name
+        _check(name, key)
+        step = self._identify(kind + name, key)
+        place: StepId | str = step if key is not None else step.name
         if place in self._open:
             raise StepError(str(step), "already runs in parallel; steps of one name in parallel need a key= each")
         self._open.add(place)
@@ -86,14 +90,17 @@ class Cursor:
             self._open.discard(place)
 
     def _identify(self, name: str, key: str | None) -> StepId:
-        for what, text in (("name", name), ("key", key)):
-            if text is None:
-                continue
-            if not isinstance(text, str) or not text or len(text.encode("utf-8", "replace")) > KEY_LIMIT:
-                raise StepError(str(name)[:60], f"its {what} must be text of 1 to {KEY_LIMIT} bytes")
-            if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-                raise StepError(ascii(name)[1:-1][:60], f"its {what} holds control characters or lone surrogates")
         if key is not None:
             return StepId(name, f":{key}")
         self._reached[name] += 1
         return StepId(name, f"#{self._reached[name] - 1}")
+
+
+def _check(name: str, key: str | None) -> None:
+    for what, text in (("name", name), ("key", key)):
+        if text is None:
+            continue
+        if not isinstance(text, str) or not text or len(text.encode("utf-8", "replace")) > KEY_LIMIT:
+            raise StepError(str(name)[:60], f"its {what} must be text of 1 to {KEY_LIMIT} bytes")
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+            raise StepError(ascii(name)[1:-1][:60], f"its {what} holds control characters or lone surrogates")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Literal, get_args
 
+Durability = Literal["sync", "batched", "exit"]
 YEAR = 366 * 24 * 3600.0  # seconds; nothing that is declared lasts longer
 
 
@@ -66,7 +68,8 @@ class Background:
     """How an agent runs as a durable task.
 
     One worker takes `resources` and runs up to `slots` tasks of this agent at once; a task is tried at most
-    `max_attempts` times, each for at most `timeout` seconds, with waits between them by `retry`.
+    `max_attempts` times, each for at most `timeout` running seconds, with waits between them by `retry`. A step is
+    durable when it returns (`durability` "sync"), soon after ("batched"), or when the run ends or waits ("exit").
     """
 
     resources: Resources = field(default_factory=lambda: Resources(cpus=1))
@@ -74,8 +77,11 @@ class Background:
     max_attempts: int = 3
     timeout: float = 3600.0
     retry: Retry = field(default_factory=Retry)
+    durability: Durability = "sync"
 
     def __post_init__(self) -> None:
         _require(1 <= self.slots <= 1024, "background: slots must be between 1 and 1024")
         _require(1 <= self.max_attempts <= 100, "background: max_attempts must be between 1 and 100")
         _require(0 < self.timeout <= YEAR, "background: timeout must be positive, and at most a year")
+        known = get_args(Durability)
+        _require(self.durability in known, f"background: durability must be one of {', '.join(known)}")

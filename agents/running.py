@@ -6,28 +6,35 @@ import asyncio
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
 from . import values
+from .agent import Agent
 from .artifacts import Artifact, ArtifactStore, keep
+from .branches import Branches
 from .calling import call, heeding_cancel
+from .children import Target, outcome, received, several, target
 from .context import Mode
-from .errors import RubatoError, StepError
+from .errors import NeedsBackground, RubatoError, SignalTimeout, StepError, StepOutcomeUnknown
 from .events import Emit, Emitted, written
+from .failures import mark
 from .ids import derived_id
 from .journal import Cursor, Journal, StepId, StepRecord
 from .returns import return_type
+from .waits import TIMED_OUT, Call, Waits
 
+T = TypeVar("T")
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
-_MARK = "rubato_step"  # where an error says which step raised it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,25 @@ class Recorder(Protocol):
 
 
 class RunContext:
-    """The Context of one run, over a journal of what is recorded and a recorder for what comes."""
+    """The Context of one run, over a journal of what is recorded and a recorder for what comes.
 
-    def __init__(self, facts: RunFacts, journal: Journal, recorder: Recorder, artifacts: ArtifactStore) -> None:
+    Without `waits` its host cannot wait: the run has a caller who does.
+    """
+
+    def __init__(
+        self,
+        facts: RunFacts,
+        journal: Journal,
+        recorder: Recorder,
+        artifacts: ArtifactStore,
+        waits: Waits | None = None,
+    ) -> None:
         self._facts = facts
         self._journal = journal
         self._recorder = recorder
         self._artifacts = artifacts
+        self._waits = waits
+        self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
         self._cursor = Cursor()
         self._emits: Counter[StepId | None] = Counter()
         self._ends = time.monotonic() + facts.timeout
@@ -106,8 +125,11 @@ class RunContext:
         key: str | None = None,
         returns: Any = None,
         cancellable: bool = True,
+        once: bool = False,
     ) -> Any:
         """The recorded value of this step, or what `fn(*args)` gives now, once that is recorded."""
+        if self._branches.suspended:
+            await self._branches.refuse()
         outer = _step.get()
         if outer is not None and key is None:
             raise StepError(name, f"runs inside of step {str(outer)!r}, which a replay skips; give it a key=")
@@ -117,48 +139,150 @@ class RunContext:
             recorded = self._journal.find(step, digest)
             if recorded is not None:
                 return _read(step, kind, recorded.value)
-            await self._recorder.may_start()
-            with heeding_cancel():
-                value = await asyncio.ensure_future(_call(step, fn, args, cancellable))
-                return await self._record(step, digest, kind, value)
+            self._branches.begin()
+            try:
+                await self._may_start(step, once)
+                with heeding_cancel():
+                    value = await asyncio.ensure_future(_call(step, fn, args, cancellable))
+                    return await self._record(step, digest, kind, value)
+            finally:
+                self._branches.end()
+
+    async def _may_start(self, step: StepId, once: bool) -> None:
+        await self._recorder.may_start()
+        waits = self._waits
+        if not once or waits is None:
+            return
+        if str(step) in waits.started:
+            raise StepOutcomeUnknown(str(step))
+        waits.started.add(str(step))
+        await waits.keeper.begin(step)
+        await self._recorder.may_start()
 
     async def _record(self, step: StepId, digest: str, kind: Any, value: Any) -> Any:
         """Record the value and return it as every replay will: as it comes back from JSON."""
         text = _write(step, kind, value)
         read = _read(step, kind, text)
         record = StepRecord(step, digest, text)
-        await self._recorder.record(record)
+        try:
+            await self._recorder.record(record)
+        except asyncio.CancelledError:
+            self._journal.add(record)  # it is on its way: the same step again must not run, nor be recorded twice
+            raise
         self._journal.add(record)
         return read
 
     async def emit(self, event: Emit) -> None:
         """Tell the listeners, unless an earlier attempt already did."""
+        if self._branches.suspended:
+            await self._branches.refuse()
         data = written(event)
         step = _step.get()
         number = self._emits[step]
         self._emits[step] += 1
         if step is None and number < self._facts.emitted:
             return
-        await self._recorder.emit(Emitted(event.type, str(step or ""), time.time(), data))
+        with self._branches.moving():
+            await self._recorder.emit(Emitted(event.type, str(step or ""), time.time(), data))
 
     async def artifact(
         self, data: bytes | Path, *, name: str = "", media_type: str = "application/octet-stream"
     ) -> Artifact:
         """Keep the bytes and return the reference to them."""
+        if self._branches.suspended:
+            await self._branches.refuse()
 
         def write() -> Artifact:
             content = data.read_bytes() if isinstance(data, Path) else data
             return keep(self._artifacts, content, name=name, media_type=media_type)
 
-        return await asyncio.to_thread(write)
+        with self._branches.moving():
+            return await asyncio.to_thread(write)
 
+    async def promote(self, reason: str) -> None:
+        """Nothing to do in the background. Raises NeedsBackground where the caller waits for an answer."""
+        if self._facts.mode is Mode.REALTIME:
+            raise NeedsBackground(f"this run leaves real time ({reason}); submit it as a task")
 
-def failed_step(error: BaseException) -> str | None:
-    """The step that raised this error, or was refused with it; None if it came from outside of steps."""
-    if isinstance(error, StepError):
-        return error.step
-    step = error.__dict__.get(_MARK)
-    return None if step is None else str(step)
+    async def sleep(self, seconds: float, *, key: str | None = None) -> None:
+        """Wait until so many seconds are over since the run first came here."""
+        async with self._waiting("sleep", key) as (step, waits):
+            await waits.sleep(step, seconds)
+
+    async def signal(
+        self,
+        name: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the moment that it means is recorded
+        returns: Any = None,
+        key: str | None = None,
+    ) -> Any:
+        """The payload of the next signal of that name. Raises TimeoutError where none came in time."""
+        async with self._waiting(name, key, "signal ") as (step, waits):
+            kind = _usable(step, Any if returns is None else returns)
+            record = await waits.signal(step, name, timeout)
+            if record.value == TIMED_OUT:
+                raise SignalTimeout(f"no signal {name!r} came in time")
+            return received(step, "payload", kind, record.value)
+
+    async def call(
+        self, agent: type[Agent[Any, Any]] | str, input: Any, *, key: str | None = None, returns: Any = None
+    ) -> Any:
+        """The output of another agent, which runs as a task of its own. Raises ChildFailed where it failed."""
+        to = target(agent, returns)
+        async with self._waiting(f"call {to.name}", key) as (step, waits):
+            _usable(step, to.kind)
+            digest = _digest(step, (to.name, input))
+            record = await waits.call(Call(step, digest, to.name, str(step), partial(to.write, input)))
+            return outcome(to, waits.child_id(step), record)
+
+    async def map(
+        self,
+        agent: type[Agent[Any, Any]] | str,
+        inputs: Iterable[Any],
+        *,
+        parallel: int | None = None,
+        key: str | None = None,
+        returns: Any = None,
+    ) -> list[Any]:
+        """The outputs of another agent for all inputs, in their order. Raises ChildFailed where one failed."""
+        to = target(agent, returns)
+        async with self._waiting(f"map {to.name}", key) as (step, waits):
+            _usable(step, to.kind)
+            given = several(step, inputs, parallel)
+            with self._branches.moving():
+                calls = [each async for each in self._calls(step, to, given)]
+            found = await waits.map(step, calls, parallel)
+            with self._branches.moving():
+                return [output async for output in self._outputs(to, waits, found)]
+
+    async def _calls(self, step: StepId, to: Target, inputs: Sequence[Any]) -> AsyncIterator[Call]:
+        """A call for each input of a map, whose key is its place."""
+        async for place, input in _breathing(inputs):
+            child = StepId(step.name, f"{step.key}/{place}")
+            yield Call(child, _digest(child, (to.name, input)), to.name, str(step), partial(to.write, input))
+
+    async def _outputs(self, to: Target, waits: Waits, found: Sequence[tuple[Call, StepRecord]]) -> AsyncIterator[Any]:
+        async for _, (called, record) in _breathing(found):
+            yield outcome(to, waits.child_id(called.step), record)
+
+    @asynccontextmanager
+    async def _waiting(self, name: str, key: str | None, kind: str = "") -> AsyncIterator[tuple[StepId, Waits]]:
+        """The step that waits here, and who waits for it. Raises StepError inside of a step, which holds its worker
+        until it ends, and NeedsBackground in real time."""
+        if self._branches.suspended:
+            await self._branches.refuse()
+        outer = _step.get()
+        if outer is not None:
+            raise StepError(kind + name, f"is waited for inside of step {str(outer)!r}; wait between steps")
+        if self._waits is None:
+            raise NeedsBackground(f"this run must wait for {kind + name!r}; submit it as a task")
+        with self._cursor.enter(name, key, kind) as step:
+            try:
+                yield step, self._waits
+            except Exception as error:
+                mark(error, step)
+                raise
 
 
 async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...], cancellable: bool) -> Any:
@@ -167,7 +291,7 @@ async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...], can
     try:
         return await call(fn, args, cancellable=cancellable)
     except Exception as error:
-        error.__dict__[_MARK] = step
+        mark(error, step)
         raise
 
 
@@ -184,7 +308,11 @@ def _type(step: StepId, fn: Callable[..., Any], returns: Any) -> Any:
         if inspect.iscoroutine(fn):
             fn.close()
         raise StepError(str(step), f"needs a function and its arguments, and was given {type(fn).__name__}")
-    kind = return_type(fn, returns)
+    return _usable(step, return_type(fn, returns))
+
+
+def _usable(step: StepId, kind: Any) -> Any:
+    """The type as it is. Raises StepError for one that nothing can be read as."""
     try:
         values.adapter(kind)
     except (PydanticUserError, NameError, TypeError) as error:
@@ -206,6 +334,14 @@ def _read(step: StepId, kind: Any, text: str) -> Any:
         return values.decode(kind, text)
     except ValidationError as error:
         raise StepError(str(step), f"its value does not fit its type {values.label(kind)}: {_first(error)}") from None
+
+
+async def _breathing(items: Sequence[T]) -> AsyncIterator[tuple[int, T]]:
+    """The items with their places; where there are many, the loop gets a turn now and then."""
+    for place, item in enumerate(items):
+        if place % 500 == 499:
+            await asyncio.sleep(0)
+        yield place, item
 
 
 def _first(error: ValidationError) -> str:

@@ -6,12 +6,12 @@ import json
 from functools import lru_cache
 from typing import Any, NoReturn, get_args
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from .arguments import digest
 
-__all__ = ["adapter", "brief", "decode", "digest", "encode", "label", "publish", "refuse_constants"]
+__all__ = ["adapter", "brief", "decode", "digest", "encode", "label", "publish", "receive", "refuse_constants"]
 
 # NaN is then written as it is, and refused; pydantic's own way is a null that nobody meant.
 _CONFIG = ConfigDict(ser_json_inf_nan="constants")
@@ -43,6 +43,17 @@ def decode(kind: Any, text: str | bytes) -> Any:
 def publish(kind: Any, value: Any) -> str:
     """`value` as a reader of its JSON Schema expects it: by alias, and with what it computes."""
     return adapter(kind).dump_json(value, warnings=False, by_alias=True).decode()
+
+
+def receive(kind: Any, text: str | bytes) -> Any:
+    """The value that somebody published, or wrote by its JSON Schema, as `kind`; what it computes is computed anew.
+
+    Raises pydantic.ValidationError where it does not fit.
+    """
+    try:
+        return adapter(kind).validate_json(text, by_alias=True, by_name=True)
+    except ValidationError:
+        return adapter(kind).validate_json(text, by_alias=True, by_name=True, extra="ignore")
 
 
 def refuse_constants(text: str | bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from agents import Agent, Background, Mode
 from agents.agent import read_input, write_output
 from agents.artifacts import ArtifactStore, reading_from
+from agents.errors import TimedOut, UnknownAgent
 from agents.journal import Journal
 from agents.running import RunContext, RunFacts
 
@@ -114,7 +115,7 @@ class Attempt:
     async def _output(self) -> str:
         claim, task, agent = self.claim, self.claim.task, self._agent
         if agent is None:
-            raise verdicts.UnknownAgent(f"this worker has no agent {task.agent!r}; deploy it, then submit again")
+            raise UnknownAgent(f"this worker has no agent {task.agent!r}; deploy it, then submit again")
         store = self._tools.artifacts(task.tenant)
         facts = RunFacts(Mode.BACKGROUND, task.id, task.timeout, task.attempts, task.tenant, claim.emitted)
         recorder = Durable(self.line, self.lease, self._tools.pace.now)
@@ -127,7 +128,7 @@ class Attempt:
     def _interrupted(self) -> Verdict:
         match self._why:
             case Why.TIMEOUT:
-                return self._failed(verdicts.TimedOut(f"the attempt ran longer than {self.claim.task.timeout:g} s"))
+                return self._failed(TimedOut(f"the attempt ran longer than {self.claim.task.timeout:g} s"))
             case Why.CANCEL:
                 return Verdict(Ending.CANCELED)
             case _:

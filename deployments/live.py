@@ -14,11 +14,11 @@ from agents.agent import write_output
 from agents.artifacts import ArtifactStore, reading_from
 from agents.errors import InvalidOutput
 from agents.events import Emitted
+from agents.failures import failed_step, foremost
 from agents.ids import new_id
 from agents.journal import Journal, StepRecord
-from agents.running import Recorder, RunContext, RunFacts, failed_step
+from agents.running import Recorder, RunContext, RunFacts
 from cluster.task import Event
-from cluster.verdicts import foremost
 
 from .problems import Problem, problem_of, too_late
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from agents import Permanent, Retryable, RubatoError
+from agents import NeedsBackground, Permanent, Retryable, RubatoError
 from agents.artifacts import ArtifactMissing
 from agents.errors import InvalidInput, NotLoadable, Overloaded
 from agents.ids import new_id
@@ -103,6 +103,10 @@ def overloaded(detail: str, retry_after: float) -> Problem:
     return Problem(429, "No room now", detail, "/problems/overloaded", headers=_retry(retry_after))
 
 
+def must_wait(detail: str) -> Problem:
+    return Problem(409, "This run must wait", detail, "/problems/needs-background")
+
+
 def agent_failed(detail: str) -> Problem:
     return Problem(500, "The agent failed", detail, "/problems/agent-failed")
 
@@ -168,6 +172,7 @@ _TABLE: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (Fenced, _down),
     (StoreProblem, _down),
     (NotLoadable, _not_loadable),
+    (NeedsBackground, lambda error: must_wait(_sentence(error))),
     (Permanent, lambda error: agent_failed(str(error))),
     (Retryable, lambda error: unavailable(str(error) or "The agent asks to try again later.", error.after or 1.0)),
 )

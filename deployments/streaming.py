@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Send
 
-from agents.running import failed_step
+from agents.failures import failed_step
 from cluster.task import Event
 
 from . import sse

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from agents.failures import failed_step
 from agents.journal import Journal
-from agents.running import failed_step
 
 from .making import Notes, context
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from agents import Context, Mode, RubatoError
 from agents.errors import StepError, StepMismatch
+from agents.failures import failed_step
 from agents.journal import Journal
-from agents.running import failed_step
 
 from .making import Notes, context
 

@@ -9,10 +9,23 @@ import pytest
 
 from agents import Permanent, Retry, Retryable
 from agents.artifacts import ArtifactMissing
-from agents.errors import InvalidInput, InvalidOutput, StepError, StepMismatch
+from agents.errors import (
+    ChildFailed,
+    Expired,
+    InvalidInput,
+    InvalidOutput,
+    NeedsBackground,
+    SignalTimeout,
+    StepError,
+    StepMismatch,
+    StepOutcomeUnknown,
+    TimedOut,
+    UnknownAgent,
+)
+from agents.failures import DETAIL_LIMIT
 from cluster import verdicts
 from cluster.claims import Ending
-from cluster.verdicts import DETAIL_LIMIT, LONGEST_WAIT, TimedOut, UnknownAgent
+from cluster.verdicts import LONGEST_WAIT
 
 NOW = 1000.0
 POLICY = Retry(base=2, cap=30, jitter=0.5)
@@ -77,6 +90,11 @@ def test_a_failure_is_tried_again_as_its_kind_and_the_policy_say(
         (InvalidOutput("x"), "invalid_output", None),
         (StepError("draft#0", "x"), "step_error", "draft#0"),
         (StepMismatch("draft#0", "x"), "step_mismatch", "draft#0"),
+        (StepOutcomeUnknown("x#0"), "step_outcome_unknown", "x#0"),
+        (NeedsBackground("x"), "needs_background", None),
+        (ChildFailed("x", "id", {"title": "ValueError", "detail": "no"}), "child_failed", None),
+        (SignalTimeout("x"), "signal_timeout", None),
+        (Expired("x"), "expired", None),
     ],
 )
 def test_an_error_says_its_type_its_class_and_its_step(error: BaseException, kind: str, step: str | None) -> None:

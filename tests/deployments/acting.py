@@ -166,6 +166,26 @@ async def leave_in_step(ctx: Context, order: Order) -> Done:
     return Done(text=await ctx.step("leave", sys.exit, order.text))
 
 
+async def wait(ctx: Context, order: Order) -> Done:
+    """For what only the background can wait for."""
+    match order.text:
+        case "sleep":
+            await ctx.sleep(1)
+        case "signal":
+            await ctx.signal("approved")
+        case "call":
+            await ctx.call(Act, Order())
+        case "map":
+            await ctx.map(Act, [Order()])
+        case reason:
+            await ctx.promote(reason)
+    return Done(text="went on")
+
+
+async def once(ctx: Context, order: Order) -> Done:
+    return Done(text=await ctx.step("once", str.upper, order.text, once=True))
+
+
 async def cancel_itself(ctx: Context, order: Order) -> Done:
     raise asyncio.CancelledError
 
@@ -184,7 +204,7 @@ DEEDS: dict[str, Callable[[Context, Order], Awaitable[Done]]] = {
     for deed in (
         *(answer, sleep, hang, nap, talk, chatter, wait_between, keep, introduce, wrong_type, surrogate, too_much),
         *(give_up, later, refuse, busy, crash, crash_in_step, crash_together, leave, leave_in_step, cancel_itself),
-        deaf,
+        *(deaf, wait, once),
     )
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import Permanent, Retryable
+from agents import NeedsBackground, Permanent, Retryable
 from agents.artifacts import ArtifactMissing
 from agents.errors import InvalidInput, NotLoadable, Overloaded, StepError
 from cluster.errors import Conflict, Expired, Fenced, StoreProblem, Unavailable
@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
         (Fenced("no"), 503, "/problems/unavailable", "10"),
         (StoreProblem("no"), 503, "/problems/unavailable", "10"),
         (NotLoadable("shop:Support", "no"), 503, "/problems/unavailable", "10"),
+        (NeedsBackground("no"), 409, "/problems/needs-background", None),
         (StepError("draft", "no"), 500, "/problems/agent-failed", None),
         (Permanent("no"), 500, "/problems/agent-failed", None),
         (Retryable("no", after=7), 503, "/problems/unavailable", "7"),

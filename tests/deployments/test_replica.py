@@ -281,6 +281,19 @@ async def test_what_an_agent_does_wrong_is_a_problem_and_the_replica_lives(
     assert (await run(app, "answer", "still here")).json == {"text": "still here"}
 
 
+@pytest.mark.parametrize("what", ["sleep", "signal", "call", "map", "worth a wider search"])
+async def test_what_only_the_background_can_wait_for_is_sent_there(app: Replica, what: str) -> None:
+    answer = await run(app, "wait", what)
+
+    assert (answer.status, answer.problem["type"]) == (409, "/problems/needs-background")
+    assert what in answer.problem["detail"]
+    assert answer.problem["detail"].endswith("submit it as a task.")
+
+
+async def test_a_step_that_may_run_once_only_simply_runs(app: Replica) -> None:
+    assert (await run(app, "once", "charged")).json == {"text": "CHARGED"}
+
+
 async def test_when_to_come_back_is_said(app: Replica) -> None:
     assert (await run(app, "later")).headers["retry-after"] == "7"
     assert (await run(app, "busy")).headers["retry-after"] == "3"
