@@ -100,10 +100,6 @@ class TimedOut(RubatoError):
     """The attempt ran longer than it may."""
 
 
-class Expired(Permanent):
-    """The task's deadline passed before it was over."""
-
-
 class Overloaded(RubatoError):
     """No room now; ask again after `retry_after` seconds, or ask someone else."""
 

@@ -8,7 +8,6 @@ import traceback
 from .artifacts import ArtifactMissing
 from .errors import (
     ChildFailed,
-    Expired,
     InvalidInput,
     InvalidOutput,
     NeedsBackground,
@@ -25,13 +24,12 @@ from .errors import (
 DETAIL_LIMIT = 4000  # characters of an error's text
 _MARK = "rubato_step"  # where an error says which step raised it
 
-# The `type` of an error, by the nearest of its classes. The ledger adds `worker_died`.
+# The `type` of an error, by the nearest of its classes. The ledger adds `worker_died` and `expired`.
 TYPES: dict[type[BaseException], str] = {
     BaseException: "error",
     Retryable: "retryable",
     TimedOut: "timeout",
     Permanent: "permanent",
-    Expired: "expired",
     UnknownAgent: "unknown_agent",
     ArtifactMissing: "artifact_missing",
     InvalidInput: "invalid_input",

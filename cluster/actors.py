@@ -103,7 +103,7 @@ class Worker:
         _calm_gc()
         self._link = RemoteLink()
         hello = Hello(id, kind.name, kind.slots)
-        self._worker = worker.Worker(hello, agents, self._link, plan.artifacts_url, die=_die)
+        self._worker = worker.Worker(hello, agents, self._link, plan.artifacts_url, die=_die, callees=kind.callees)
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self._worker.run())
         self._watching = loop.create_task(self._end_if_orphaned(plan.orphaned_after))

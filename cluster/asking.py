@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .book import Book
-from .steering import Steer, check_body
+from .steering import Steer, check_body, retry
 from .store import KeyRow, Store
-from .task import Once, Ref, Step, Task
+from .task import Filter, Once, Ref, State, Step, Task
 from .ticks import Apply, Needs
 
-Fork = Callable[[Book, Task, list[Step]], Task]
+MANY = 10_000  # children of a task that may run at once
+
+Fork = Callable[[Book, Task, Sequence[Step], tuple[str, ...]], Task]  # of the steps, and those that left no result
 
 
 class _Found(NamedTuple):
-    """What the store has: the task that is asked about, the key's row, and for a fork the steps and the new task."""
+    """What the store has: the task that is asked about, the key's row, for a fork the steps and the new task, and for
+    a retry whether children that end with the task have not."""
 
     task: Task | None
     row: KeyRow | None
-    steps: list[Step]
-    forked: Task | None
+    steps: Sequence[Step] = ()
+    started: tuple[str, ...] = ()
+    forked: Task | None = None
+    busy: bool = False
 
 
 def steered(ref: Ref, steer: Steer, once: Once | None = None) -> tuple[Apply, Needs]:
     """Move one task. It brings the task, as it is now where the key has done its work before."""
 
     async def needs(store: Store, _: bool) -> _Found:
-        return _Found(await store.task(*ref), await _row(store, ref, once), [], None)
+        return _Found(await store.task(*ref), await _row(store, ref, once))
 
     def apply(book: Book, found: _Found) -> Task | None:
         if _is_done(book, ref, once, found.row):
@@ -41,19 +46,39 @@ def steered(ref: Ref, steer: Steer, once: Once | None = None) -> tuple[Apply, Ne
     return apply, needs
 
 
+def retried(ref: Ref, once: Once | None) -> tuple[Apply, Needs]:
+    """Retry one task, once the children that end with it have."""
+
+    async def needs(store: Store, _: bool) -> _Found:
+        task = await store.task(*ref)
+        busy = task is not None and await _is_busy(store, task)
+        return _Found(task, await _row(store, ref, once), busy=busy)
+
+    def apply(book: Book, found: _Found) -> Task | None:
+        def steer(book: Book, ref: Ref, stored: Task | None) -> Task | None:
+            return retry(book, ref, stored, busy=found.busy)
+
+        move, _ = steered(ref, steer, once)
+        task: Task | None = move(book, found)
+        return task
+
+    return apply, needs
+
+
 def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply, Needs]:
     """Make a new task of that id, unless there is one. It brings the new task, None if there is none to fork."""
     tenant, _ = ref
 
     async def needs(store: Store, _: bool) -> _Found:
         row = await _row(store, ref, once)
-        return _Found(await store.task(*ref), row, await store.steps(*ref), await store.task(tenant, new_id))
+        started = (await store.pasts([ref]))[ref].started
+        return _Found(await store.task(*ref), row, await store.steps(*ref), started, await store.task(tenant, new_id))
 
     def apply(book: Book, found: _Found) -> Task | None:
         source, known = book.look(ref, found.task), book.look((tenant, new_id), found.forked)
         if _is_done(book, ref, once, found.row) or source is None or known is not None:
             return known
-        task = fork(book, source, found.steps)
+        task = fork(book, source, found.steps, found.started)
         _remember(book, once, task, task.id)
         return task
 
@@ -62,6 +87,14 @@ def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply,
 
 async def _row(store: Store, ref: Ref, once: Once | None) -> KeyRow | None:
     return None if once is None else await store.key(ref[0], once.route, once.key)
+
+
+async def _is_busy(store: Store, task: Task) -> bool:
+    """Whether children that are to end with the task have not."""
+    if not task.children:
+        return False
+    running = await store.tasks(task.tenant, Filter(parent_id=task.id, state=State.RUNNING.value), None, MANY)
+    return any(child.cancel_requested_at is not None for child in running)
 
 
 def _is_done(book: Book, ref: Ref, once: Once | None, known: KeyRow | None) -> bool:

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 from agents.events import Emitted
 from agents.journal import StepRecord
+from agents.waits import News as News
+from agents.waits import SignalSent as SignalSent
 
 from .task import Origin, Task
 
@@ -16,17 +18,6 @@ BEAT = 3.0  # seconds between heartbeats
 
 
 Held = tuple[str, str, int]  # (tenant, task id, fence): what a claim is called
-
-
-class SignalSent(NamedTuple):
-    """A signal that no wait of the task has taken yet."""
-
-    number: int
-    name: str
-    payload: str
-
-
-News = StepRecord | SignalSent  # what may end a wait: a child's outcome, as the step that called it, or a signal
 
 
 class Claim(NamedTuple):
@@ -60,7 +51,8 @@ class Verdict(NamedTuple):
     retry_at: float = 0.0
     waiting_on: str | None = None  # as cluster.waits has it
     ran: float = 0.0  # seconds this claim ran, where it ends in a wait
-    heard: int = 0  # how many pieces of news of this claim the run has seen, likewise
+    heard: int = 0  # how many pieces of news of this claim the run has seen, likewise ...
+    ends: tuple[tuple[str, int], ...] | None = None  # ... and of how many children's ends, by group it waits for
 
 
 class StepDone(NamedTuple):

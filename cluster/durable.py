@@ -1,34 +1,47 @@
-"""How a durable run records: a step is recorded once the ledger has committed it."""
+"""How a durable run records: a step is recorded once the ledger has committed it, or as soon as its agent's policy
+allows."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
-from agents import Permanent
+from agents import Background, Permanent
 from agents.errors import InvalidOutput, StepError
 from agents.events import Emitted
-from agents.journal import StepRecord
+from agents.journal import StepId, StepRecord
+from agents.waits import Child
 
-from .claims import StepDone
+from .callees import Callees, called
+from .claims import Claim, Entry, StepDone
 from .lease import Lease
+from .pace import Pace
 from .reports import Line
 
-RESULT_LIMIT = 2**20  # bytes of an output, of a step's value and of an event, as JSON
+RESULT_LIMIT = 2**20  # bytes of an output, of a step's value, of a child's input and of an event, as JSON
 
 _WAY = "keep what is large with ctx.artifact() and pass on the reference that it returns"
 
 
 class Durable:
-    """The recorder of one claim's run. Once the claim is settled or lost, no step starts and none is recorded: such
-    a call waits for ever, since nobody is left to hand an error to."""
+    """The recorder and the keeper of one claim's run. Once the claim is settled or lost, no step starts and none is
+    recorded: such a call waits for ever, since nobody is left to hand an error to."""
 
-    __slots__ = ("_lease", "_line", "_now")
+    __slots__ = ("_arrived", "_callees", "_claim", "_lease", "_line", "_pace", "_sync")
 
-    def __init__(self, line: Line, lease: Lease, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, claim: Claim, policy: Background, line: Line, lease: Lease, pace: Pace, callees: Callees, arrived: float
+    ) -> None:
+        """`arrived`: when the claim did, by the clock of `pace`."""
+        self._claim = claim
         self._line = line
         self._lease = lease
-        self._now = now
+        self._pace = pace
+        self._callees = callees
+        self._arrived = arrived
+        self._sync = policy.durability == "sync"
+        line.lazy = policy.durability == "exit"
+
+    def now(self) -> float:
+        """The ledger's clock: what it said with the claim, and how long that is ago."""
+        return self._claim.now + self._pace.clock() - self._arrived
 
     async def may_start(self) -> None:
         """Returns while the lease less its margin holds, or when it does again."""
@@ -36,11 +49,30 @@ class Durable:
             await self._lease.held()
 
     async def record(self, step: StepRecord) -> None:
-        """Returns after the commit. Raises StepError for a value over RESULT_LIMIT."""
+        """Returns after the commit, where the policy is to wait for it. Raises StepError for a value over
+        RESULT_LIMIT."""
         bytes = size(step.value)
         if bytes > RESULT_LIMIT:
             raise StepError(str(step.id), f"its value is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
-        await self._line.record(StepDone(step, self._now()))
+        await self._put(StepDone(step, self._pace.now()))
+
+    async def take(self, step: StepRecord, signal: int | None) -> None:
+        await self._put(StepDone(step, self._pace.now(), signal))
+
+    def note(self, step: StepRecord) -> None:
+        self._line.note(StepDone(step, self._pace.now()))
+
+    async def begin(self, step: StepId) -> None:
+        """Returns after the commit, whatever the policy."""
+        await self._line.record(Emitted("step.started", str(step), self._pace.now(), "{}"))
+
+    async def call(self, child: Child) -> None:
+        """Queues the call. Raises StepError for an input over RESULT_LIMIT, and what `called` raises."""
+        bytes = size(child.input)
+        if bytes > RESULT_LIMIT:
+            raise StepError(str(child.step), f"its input is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
+        await self._line.emit(called(self._claim.task, child, self._callees))
+        self._line.flush()
 
     async def emit(self, event: Emitted) -> None:
         """Queues the event. Raises Permanent for one over RESULT_LIMIT."""
@@ -48,6 +80,12 @@ class Durable:
         if bytes > RESULT_LIMIT:
             raise Permanent(f"a {event.type} event is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
         await self._line.emit(event)
+
+    async def _put(self, entry: Entry) -> None:
+        if self._sync:
+            await self._line.record(entry)
+        else:
+            await self._line.emit(entry)
 
 
 def within_limit(output: str) -> str:

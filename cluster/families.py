@@ -11,7 +11,7 @@ from .book import Book, Holding, is_over
 from .claims import Called
 from .steering import cancel, retry
 from .store import StepRow
-from .task import TOLD, UNHEARD, State, Task, extra_json
+from .task import TOLD, UNHEARD, UNTOLD, State, Task, extra_json
 
 Known = dict[tuple[str, str], Task]
 
@@ -76,6 +76,7 @@ def cancel_children(book: Book, parent: Task | None, children: Iterable[Task]) -
     for stored in children:
         child = book.look(stored.ref, stored)
         if child is not None and not is_over(child):
+            _mark(book, child, UNHEARD)
             cancel(book, child.ref, child)
 
 
@@ -91,11 +92,22 @@ def outcome(child: Task) -> str:
 
 def _take_up(book: Book, holding: Holding, child: Task) -> None:
     late = child.deadline is not None and child.deadline <= book.clock.now()
-    if child.state == State.COMPLETED or late:
-        book.put(child.but(told=TOLD), child.state)
+    if not child.ended:
+        _mark(book, child, UNTOLD)
+    elif child.state == State.COMPLETED or late:
+        _mark(book, child, TOLD)
         _tell(book, holding.task, child)
     else:
         retry(book, child.ref, child)
+
+
+def _mark(book: Book, child: Task, told: int) -> None:
+    holding = book.running.get(child.ref)
+    if holding is not None:
+        holding.task = child = holding.task.but(told=told)
+        book.put(child, child.state)
+    else:
+        book.revise(child, told=told)
 
 
 def _tell(book: Book, parent: Task, child: Task) -> None:
@@ -113,6 +125,7 @@ def _tell(book: Book, parent: Task, child: Task) -> None:
     if holding is not None:
         holding.events += 1
         holding.news.append(record)
+        holding.ends[origin.group] += 1
         book.news[holding.worker].append((holding.held, record))
     elif parent.state == State.WAITING and parent.waiting_on is not None:
         left, woken = waits.after_child(waits.read(parent.waiting_on), origin.group)

@@ -44,5 +44,6 @@ def _restart(event: Event, steps: Sequence[StepRow], events: Sequence[EventRow])
     if event.type != "attempt.started" or event.seq == 0:
         return event
     recorded = {row.name + row.key for row in steps if row.seq < event.seq}
-    stale = [row.seq for row in events if row.seq < event.seq and row.step and row.step not in recorded]
+    emitted = [row for row in events if row.seq < event.seq and row.step and row.type in EMITTED]
+    stale = [row.seq for row in emitted if row.step not in recorded]
     return event._replace(data=json.dumps({**json.loads(event.data), "discard": stale}))

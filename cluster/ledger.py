@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from agents.errors import Overloaded
 
 from . import reporting, steering
-from .asking import forked, steered
+from .asking import forked, retried, steered
 from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Report
@@ -208,7 +208,7 @@ class Ledger(Scheduling):
 
     async def retry(self, tenant: str, id: str, once: Once | None = None) -> Task | None:
         """The task, queued again with all its attempts. Raises Conflict if it did not fail."""
-        task: Task | None = await self._ticks.move(*steered((tenant, id), steering.retry, once))
+        task: Task | None = await self._ticks.move(*retried((tenant, id), once))
         return task
 
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
@@ -234,8 +234,8 @@ class Ledger(Scheduling):
     ) -> Task | None:
         """A new task with what the task had recorded before that step. Raises Conflict for a step it has not."""
 
-        def fork(book: Book, source: Task, steps: list[Step]) -> Task:
-            return steering.fork(book, source, steps, from_step, id=new_id, input=input, version=version)
+        def fork(book: Book, source: Task, steps: Sequence[Step], started: tuple[str, ...]) -> Task:
+            return steering.fork(book, source, steps, started, from_step, id=new_id, input=input, version=version)
 
         task: Task | None = await self._ticks.move(*forked((tenant, id), new_id, fork, once))
         return task

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from agents import Resources
 from agents.catalog import Entry
 
+from .callees import Callees, callees_of
 from .errors import Unavailable
 
 log = logging.getLogger("rubato.pool")
@@ -22,13 +23,14 @@ RESTART_CAP = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of worker: a resource shape, and the agents that take it."""
+    """One kind of worker: a resource shape, the agents that take it, and those that their runs may call."""
 
     name: str
     references: tuple[str, ...]
     slots: dict[str, int]
     resources: Resources
     count: int
+    callees: Callees = field(default_factory=dict)
 
 
 class Death(NamedTuple):
@@ -73,6 +75,8 @@ def kinds(entries: Iterable[Entry], workers: int, cpus: float) -> list[Kind]:
     Where all of them ask for more CPUs than there are, each kind gets its share of the cluster, but at least one.
     """
     shapes: dict[Resources, list[Entry]] = {}
+    entries = list(entries)
+    callees = callees_of(entry.agent for entry in entries)
     for entry in entries:
         if entry.agent.background is not None:
             shapes.setdefault(entry.agent.background.resources, []).append(entry)
@@ -85,6 +89,7 @@ def kinds(entries: Iterable[Entry], workers: int, cpus: float) -> list[Kind]:
             {entry.name: entry.agent.background.slots for entry in found if entry.agent.background},
             shape,
             fits,
+            callees,
         )
         for shape, found in shapes.items()
     ]

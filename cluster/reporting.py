@@ -9,10 +9,11 @@ from agents.events import Emitted
 
 from . import waits
 from .book import Book, Holding
-from .claims import LEASE, Called, Ending, Entry, Held, Report, Verdict
+from .claims import LEASE, Called, Ending, Entry, Held, Report, SignalSent, Verdict
 from .families import call_child
 from .store import StepRow
 from .task import State, Task
+from .waits import Waits
 
 Known = dict[tuple[str, str], Task]
 
@@ -113,6 +114,7 @@ def _record(book: Book, holding: Holding, report: int, entry: Entry, known: Know
     )
     book.refer(task, value)
     if entry.signal is not None:
+        holding.taken.add(entry.signal)
         book.writes.taken.append((task.tenant, task.id, entry.signal))
 
 
@@ -138,17 +140,34 @@ def _settle(book: Book, holding: Holding, verdict: Verdict) -> None:
 
 
 def _suspend(book: Book, holding: Holding, verdict: Verdict, waiting_on: str) -> None:
-    """Let the run wait; where something has come that it does not know of it goes on at once."""
+    """Let the run wait; where something has come that it does not know of, and that ends a wait, it goes on at once."""
     task = holding.task
     if task.cancel_requested_at is not None:
         book.finish(holding, State.CANCELED)
-    elif verdict.heard < len(holding.news) or holding.call is None:
-        # Nobody knows what a claim of before the ledger's start has been told of: its next look settles that.
+        return
+    left = _still_waited_for(holding, verdict, waits.read(waiting_on))
+    if left is None:
         book.let_go(holding)
         book.wake(task, events=holding.events, worker=None, ran=task.ran + verdict.ran, isolated=0)
     else:
-        until = waits.read(waiting_on).until
-        book.suspend(holding, waiting_on, until=until or 0.0, ran=verdict.ran)
+        book.suspend(holding, waits.write(left), until=left.until or 0.0, ran=verdict.ran)
+
+
+def _still_waited_for(holding: Holding, verdict: Verdict, found: Waits) -> Waits | None:
+    """What the run waits for once it has heard all; None if one of its waits is over then.
+
+    Nobody knows what a claim of before the ledger's start has been told of: its next run settles that.
+    """
+    if holding.call is None or (verdict.ends is None and verdict.heard < len(holding.news)):
+        return None
+    if verdict.heard >= len(holding.news):
+        return found
+    sent = {news.name for news in holding.news if isinstance(news, SignalSent) and news.number not in holding.taken}
+    if sent & set(found.signals):
+        return None
+    known = dict(verdict.ends or ())
+    left = tuple((group, number - holding.ends[group] + known.get(group, 0)) for group, number in found.children)
+    return None if any(number <= 0 for _, number in left) else found._replace(children=left)
 
 
 def _suspect(book: Book, holding: Holding) -> None:

@@ -7,10 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from agents.events import Emitted
-
 from .calls import Calls
-from .claims import Held, Hello, Orders, Report, StepDone, Verdict, WorkerLink
+from .claims import Called, Entry, Held, Hello, Orders, Report, StepDone, Verdict, WorkerLink
 from .errors import Unavailable
 from .pace import Pace
 
@@ -20,9 +18,15 @@ CALL = 2000  # what one call carries
 Done = asyncio.Future[None]
 
 
-def weight(entry: StepDone | Emitted) -> int:
+def weight(entry: Entry) -> int:
     """What an entry counts against ROOM and CALL: one, and one more for each 16 KiB."""
-    text = entry.record.value if isinstance(entry, StepDone) else entry.data
+    match entry:
+        case StepDone():
+            text = entry.record.value
+        case Called():
+            text = entry.input
+        case _:
+            text = entry.data
     return 1 + (len(text) >> 14)
 
 
@@ -36,35 +40,48 @@ class Sent(NamedTuple):
 
 class Line:
     """One claim's news in the order it happened: entries, and at last a verdict. After that, or once the claim is
-    lost, it takes nothing more."""
+    lost, it takes nothing more.
 
-    __slots__ = ("_changed", "_number", "_queue", "_room", "_verdict", "_weight", "held", "lost", "shut")
+    A `lazy` line sends nothing before the verdict, unless it is asked to or more than ROOM has gathered.
+    """
+
+    __slots__ = ("_changed", "_number", "_queue", "_room", "_verdict", "_weight", "held", "lazy", "lost", "shut")
 
     def __init__(self, held: Held, changed: Callable[[Line], None]) -> None:
         self.held = held
         self.shut = False
         self.lost = False
+        self.lazy = False
         self._changed = changed
         self._number = 0
-        self._queue: deque[tuple[StepDone | Emitted, Done | None]] = deque()
+        self._queue: deque[tuple[Entry, Done | None]] = deque()
         self._weight = 0
         self._verdict: Verdict | None = None
         self._room: asyncio.Event | None = None
 
-    def record(self, step: StepDone) -> Done:
-        """Queue a step; the future is done once it is durable, and never if the line was shut before."""
+    def record(self, entry: Entry) -> Done:
+        """Queue and send an entry; the future is done once it is durable, and never if the line was shut before."""
         done: Done = asyncio.get_running_loop().create_future()
-        self._put(step, done)
+        self._put(entry, done)
         return done
 
-    async def emit(self, event: Emitted) -> None:
-        """Queue an event, then wait while too much of this claim is unsent; for ever once the line is shut, or a run
+    def note(self, entry: Entry) -> None:
+        """Queue an entry."""
+        self._put(entry, None)
+
+    async def emit(self, entry: Entry) -> None:
+        """Queue an entry, then wait while too much of this claim is unsent; for ever once the line is shut, or a run
         that nobody hears any more could emit in a circle and never let go of the loop."""
-        self._put(event, None)
+        self._put(entry, None)
         while self.shut or self._weight > ROOM:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
+
+    def flush(self) -> None:
+        """Send what was queued, however lazy the line is."""
+        if self._queue:
+            self._changed(self)
 
     def settle(self, verdict: Verdict) -> bool:
         """Queue the end. The first verdict stands; False if this is a later one, or the claim is lost."""
@@ -106,12 +123,13 @@ class Line:
         """Whether there is something to send."""
         return bool(self._queue) or self._verdict is not None
 
-    def _put(self, entry: StepDone | Emitted, done: Done | None) -> None:
+    def _put(self, entry: Entry, done: Done | None) -> None:
         if self.shut:
             return
         self._queue.append((entry, done))
         self._weight += weight(entry)
-        self._changed(self)
+        if not self.lazy or done is not None or self._weight > ROOM:
+            self._changed(self)
 
     def _make_room(self) -> None:
         if self._room is not None:

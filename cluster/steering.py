@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from . import waits
 from .book import Book, is_over
@@ -26,6 +26,7 @@ from .task import (
     Task,
     extra_json,
 )
+from .verdicts import expired
 
 _FRESH = {name: Task._field_defaults[name] for name in Task._fields[Task._fields.index("state") :]}
 
@@ -72,6 +73,7 @@ def cancel(book: Book, ref: Ref, stored: Task | None) -> Task | None:
             holding.task = holding.task.but(cancel_requested_at=now)
             book.canceling.add(ref)
             book.put(holding.task, holding.task.state)
+            book.news[holding.worker] += []  # whoever has news is told, and of cancels with it
         return holding.task
     task = book.look(ref, stored)
     if task is None or task.state == State.CANCELED:
@@ -81,10 +83,11 @@ def cancel(book: Book, ref: Ref, stored: Task | None) -> Task | None:
     return book.end(task, State.CANCELED, task.events, cancel_requested_at=now)
 
 
-def retry(book: Book, ref: Ref, stored: Task | None) -> Task | None:
+def retry(book: Book, ref: Ref, stored: Task | None, *, busy: bool = False) -> Task | None:
     """Queue a task that failed or was canceled once more, with all its attempts anew and what it had recorded.
 
-    None if there is no such task; raises Conflict for one that has not ended so, or whose deadline has passed.
+    None if there is no such task; raises Conflict for one that has not ended so, whose deadline has passed, or that is
+    `busy`: not all of the children that end with it have.
     """
     task = book.look(ref, stored)
     if task is None:
@@ -94,6 +97,8 @@ def retry(book: Book, ref: Ref, stored: Task | None) -> Task | None:
     now = book.clock.now()
     if task.deadline is not None and task.deadline <= now:
         raise Conflict(f"the deadline of task {task.id} has passed; fork it, or submit it anew")
+    if busy:
+        raise Conflict(f"tasks that {task.id} had called are still being canceled; retry it when they have ended")
     _write_ending(book, task)
     return book.enqueue(
         task,
@@ -109,13 +114,24 @@ def retry(book: Book, ref: Ref, stored: Task | None) -> Task | None:
 
 
 def fork(
-    book: Book, source: Task, steps: Sequence[Step], from_step: str, *, id: str, input: str | None, version: str
+    book: Book,
+    source: Task,
+    steps: Sequence[Step],
+    started: Collection[str],
+    from_step: str,
+    *,
+    id: str,
+    input: str | None,
+    version: str,
 ) -> Task:
     """A new task that has recorded what the source had before that step, and goes on from there.
 
-    Raises Conflict where the source has no such step.
+    `started` are the steps that may run once only and left no result. Raises Conflict where the source has no such
+    step, neither recorded, nor started, nor as the one it failed at.
     """
     first = next((place for place, step in enumerate(steps) if step.name + step.key == from_step), None)
+    if first is None and (from_step in started or from_step == _failed_step(source)):
+        first = len(steps)
     if first is None:
         there = ", ".join(step.name + step.key for step in steps[:20]) or "none"
         raise Conflict(f"task {source.id} has recorded no step {from_step!r}; it has: {there}")
@@ -142,6 +158,11 @@ def fork(
         )
         book.refer(task, step.value)
     return task
+
+
+def _failed_step(task: Task) -> str | None:
+    error = json.loads(task.error) if task.error else None
+    return error.get("step") if isinstance(error, dict) else None
 
 
 def signal(book: Book, ref: Ref, stored: Task | None, name: str, payload: str) -> Task | None:
@@ -187,7 +208,7 @@ def end_overdue(book: Book, tasks: Iterable[Task]) -> None:
         task = book.look(stored.ref, stored)
         idle = task is not None and task.state in (State.QUEUED, State.WAITING)
         if task is not None and idle and task.deadline is not None and task.deadline <= now:
-            book.end(task, State.FAILED, task.events, error=_expired(task))
+            book.end(task, State.FAILED, task.events, error=expired(task))
 
 
 def set_rule(book: Book, rule: Rule) -> Rule:
@@ -206,17 +227,4 @@ def _write_ending(book: Book, task: Task) -> None:
     at = task.ended_at or book.clock.now()
     book.writes.events.append(
         EventRow(task.tenant, task.id, task.events - 1, type, at, task.attempts, "", data, task.fence, 0)
-    )
-
-
-def _expired(task: Task) -> str:
-    began = "was not over" if task.started_at is not None else "had not started"
-    return json.dumps(
-        {
-            "type": "expired",
-            "title": "The deadline passed",
-            "detail": f"The task {began} when its deadline passed.",
-            "step": None,
-            "attempt": task.attempts,
-        }
     )

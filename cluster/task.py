@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 DEFAULT_KEY = "default"  # the limit key of a task that names none: its tenant's own
 AGENT_KEY = "agent:"  # before an agent's name: the limit key of all its tasks, whoever's they are
-DEPTH = 16  # how deep tasks may call tasks
 SIGNALS = 10_000  # that one task may be sent
 RESUMED, NEW = 0, 1  # `rank`: what resumes after a wait goes before what is new
 UNTOLD, TOLD, UNHEARD = 0, 1, 2  # `told`

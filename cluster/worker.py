@@ -15,7 +15,8 @@ from typing import Any
 from agents import Agent
 from agents.artifacts import ArtifactStore, artifact_store
 
-from .attempt import Attempt, Tools, Why
+from .attempt import Attempt, Tools, Why, limit
+from .callees import Callees, callees_of
 from .calls import Calls, Picture, held_as
 from .claims import Beat, Claim, Ending, Held, Hello, Orders, Verdict, WorkerLink
 from .errors import Unavailable
@@ -44,7 +45,9 @@ class Worker:
         *,
         die: Callable[[], None],
         pace: Pace | None = None,
+        callees: Callees | None = None,
     ) -> None:
+        """`callees`: the agents that runs may call, wherever they run; None: those of this worker."""
         self.hello = hello  # what the ledger is told; without slots once this worker leaves
         self._agents = agents
         self._link = link
@@ -53,7 +56,8 @@ class Worker:
         self._calls = Calls()
         self._reporter = Reporter(link, self._calls, self, self._pace)
         self.heartbeat = Heartbeat(hello.id, link, self._calls, self._heard, die, self._pace)
-        self._tools = Tools(_stores(artifacts_url), self._pace, self._look_for_end, self._poisoned_by)
+        known = callees if callees is not None else callees_of(map(type, agents.values()))
+        self._tools = Tools(_stores(artifacts_url), self._pace, known, self._look_for_end, self._poisoned_by)
         self._attempts: dict[Held, Attempt] = {}  # until their verdicts are durable
         self._runs: set[asyncio.Task[None]] = set()  # until they have unwound
         self._seen: OrderedDict[Held, None] = OrderedDict()
@@ -103,13 +107,17 @@ class Worker:
     # what the ledger says
 
     def obey(self, call: int, orders: Orders) -> None:
-        """Begin the claims of an answered call, unless they came before, and interrupt what is to be canceled."""
+        """Begin the claims of an answered call, unless they came before, tell runs their news, and interrupt what is
+        to be canceled."""
         now = self._pace.clock()
         fresh = {held_as(claim): claim for claim in orders.claims}
         fresh = {held: claim for held, claim in fresh.items() if self._is_new(held)}
-        self._calls.end(call, {held: now + claim.task.timeout for held, claim in fresh.items()})
+        self._calls.end(call, {held: now + limit(claim)[0] for held, claim in fresh.items()})
         for held, claim in fresh.items():
             self._take(held, claim, now)
+        for held, news in orders.news:
+            if held in self._attempts:
+                self._attempts[held].hear(news)
         for held in orders.cancels:
             self._interrupt(held, Why.CANCEL)
         if orders.stop:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agents.events import Emitted
 from cluster import waits
 from cluster.claims import Called, Claim, Ending, SignalSent, Verdict
 from cluster.errors import Conflict
@@ -322,3 +323,116 @@ async def test_a_dead_worker_under_a_resumed_run_costs_no_attempt(ledger: Ledger
     again = await Caller(ledger, hello("w2")).claim()
 
     assert (again.task.attempts, again.task.fence) == (1, 3)
+
+
+@pytest.mark.parametrize(("need", "then"), [(1, "running"), (2, "waiting")])
+async def test_ends_that_a_wait_has_not_heard_of_are_counted_off_what_it_waits_for(
+    ledger: Ledger, need: int, then: str
+) -> None:
+    worker = Caller(ledger, hello(slots=4))
+    claim = await started(ledger, worker)
+    calls = [called(f"c{n}", "map echo#0", f":{n}", "map echo#0") for n in range(3)]
+    await worker.report(report(claim, 1, *calls))
+    children = await worker.claims()
+    for child in children[:2]:
+        await worker.report(report(child, 1, verdict=COMPLETED))
+        await settled()
+
+    one_heard = waiting(heard=1, children=(("map echo#0", need),))._replace(ends=(("map echo#0", 1),))
+    await worker.report(report(claim, 2, verdict=one_heard))
+    await settled()
+
+    assert (await state(ledger, claim.task.id)).state == then
+    if then == "waiting":
+        await worker.report(report(children[2], 1, verdict=COMPLETED))
+        assert (await worker.claim()).task.id == claim.task.id
+
+
+async def test_a_signal_that_the_run_took_does_not_wake_its_next_wait(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    await ledger.signal("", claim.task.id, "go", "1")
+    await ledger.signal("", claim.task.id, "stop", "2")
+    took = step("signal go")._replace(signal=0)
+
+    await worker.report(report(claim, 1, took, verdict=waiting(heard=1, signals=("go",))._replace(ends=())))
+    await settled()
+
+    assert (await state(ledger, claim.task.id)).state == "waiting"
+
+
+async def test_a_parent_is_retried_only_once_the_children_that_end_with_it_have(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=2))
+    claim = await started(ledger, worker)
+    await worker.report(report(claim, 1, called("c1")))
+    child = await worker.claim()
+    await worker.report(report(claim, 2, verdict=Verdict(Ending.FAILED, error="{}")))
+    await settled()
+
+    with pytest.raises(Conflict, match="still being canceled"):
+        await ledger.retry("", claim.task.id)
+    await worker.report(report(child, 1, verdict=Verdict(Ending.CANCELED)))
+    await ledger.retry("", claim.task.id)
+    again = await worker.claim()
+    await worker.report(report(again, 1, called("c1")))
+
+    assert again.task.id == claim.task.id
+    assert again.journal == (), "the end that came of its own end is not told"
+    assert (await worker.claim()).task.id == "c1"
+
+
+async def test_a_child_that_completed_after_its_parent_had_failed_is_told_to_the_retry(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=2))
+    claim = await started(ledger, worker)
+    await worker.report(report(claim, 1, called("c1")))
+    child = await worker.claim()
+    await worker.report(report(claim, 2, verdict=Verdict(Ending.FAILED, error="{}")))
+    await worker.report(report(child, 1, verdict=COMPLETED))
+    await settled()
+    await ledger.retry("", claim.task.id)
+    again = await worker.claim()
+
+    await worker.report(report(again, 1, called("c1"), verdict=waiting(children=(("call echo#0", 1),))))
+
+    assert [record.value for record in (await worker.claim()).journal] == ['{"output":{"text":"hello"}}']
+
+
+async def test_a_parent_that_was_retried_keeps_its_children(ledger: Ledger, store: ShakyStore) -> None:
+    """The look that was to cancel them comes after the retry."""
+    worker = Caller(ledger, hello(slots=2))
+    claim = await started(ledger, worker)
+    await worker.report(report(claim, 1, called("c1")))
+    await worker.claim()
+
+    await ledger._chores._cancel_children(claim.task.ref)
+
+    assert (await state(ledger, "c1")).cancel_requested_at is None
+
+
+async def test_a_fork_may_begin_at_the_step_that_failed_or_left_no_result(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    begun = Emitted("step.started", "charge#0", 1.0, "{}")
+    error = '{"type": "step_error", "step": "send#0"}'
+    await worker.report(report(claim, 1, step("plan"), begun, verdict=Verdict(Ending.FAILED, error=error)))
+
+    for number, name in enumerate(["charge#0", "send#0"]):
+        await ledger.fork("", claim.task.id, name, new_id=f"f{number}", input=None, version="v1")
+        again = await worker.claim()
+        assert [record.id.name for record in again.journal] == ["plan"]
+        assert again.started == ()
+    with pytest.raises(Conflict, match="it has: plan#0"):
+        await ledger.fork("", claim.task.id, "other#0", new_id="f9", input=None, version="v1")
+
+
+async def test_a_running_child_hears_of_its_trees_cancel_at_once(ledger: Ledger) -> None:
+    worker, other = Caller(ledger, hello("w1", slots=1)), Caller(ledger, hello("w2", slots=1))
+    claim = await started(ledger, worker)
+    await worker.report(report(claim, 1, called("c1")))
+    await other.claim()
+    pull = asyncio.create_task(other.pull())
+    await settled()
+
+    await ledger.cancel("", claim.task.id)
+
+    assert [held[1] for held in (await asyncio.wait_for(pull, 2)).cancels] == ["c1"]

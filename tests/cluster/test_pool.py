@@ -60,6 +60,14 @@ def test_agents_of_one_shape_share_a_kind_and_live_ones_have_none() -> None:
     ]
 
 
+def test_each_kind_knows_all_agents_that_its_runs_may_call() -> None:
+    found = kinds(entries(Little, Big, Live), workers=2, cpus=100)
+
+    assert [set(kind.callees) for kind in found] == [{"little", "big"}] * 2
+    assert found[0].callees["big"] == found[1].callees["big"]
+    assert found[0].callees["little"].max_attempts == 3
+
+
 @pytest.mark.parametrize(("cpus", "counts"), [(10, [2, 2]), (5, [1, 1]), (1, [1, 1])])
 def test_where_cpus_are_short_each_kind_gets_fewer_but_one_at_least(cpus: float, counts: list[int]) -> None:
     assert [kind.count for kind in kinds(entries(Little, Big), workers=2, cpus=cpus)] == counts

@@ -11,7 +11,6 @@ from agents import Permanent, Retry, Retryable
 from agents.artifacts import ArtifactMissing
 from agents.errors import (
     ChildFailed,
-    Expired,
     InvalidInput,
     InvalidOutput,
     NeedsBackground,
@@ -94,7 +93,6 @@ def test_a_failure_is_tried_again_as_its_kind_and_the_policy_say(
         (NeedsBackground("x"), "needs_background", None),
         (ChildFailed("x", "id", {"title": "ValueError", "detail": "no"}), "child_failed", None),
         (SignalTimeout("x"), "signal_timeout", None),
-        (Expired("x"), "expired", None),
     ],
 )
 def test_an_error_says_its_type_its_class_and_its_step(error: BaseException, kind: str, step: str | None) -> None:

@@ -1,0 +1,58 @@
+"""A worker and a ledger in one process: every call between them is a plain one, and may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from cluster.book import Clock
+from cluster.claims import Answer, Beat, Held, Hello, Orders, Report
+from cluster.errors import Unavailable
+from cluster.ledger import Ledger
+from cluster.memory import MemoryStore
+from cluster.store import Store
+
+
+class Direct:
+    """A worker's link to a ledger of the same process, which may be replaced, and loses calls by chance."""
+
+    def __init__(self, ledger: Ledger, roll: Callable[[], float] = lambda: 1.0) -> None:
+        self.ledger = ledger
+        self.roll = roll
+        self.loop = asyncio.get_running_loop()
+
+    async def pull(self, worker: Hello, call: int) -> Orders:
+        return cast(Orders, await self._perhaps(lambda: self.ledger.pull(worker, call)))
+
+    async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
+        return cast(Answer, await self._perhaps(lambda: self.ledger.report(worker, call, reports)))
+
+    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
+        answer = asyncio.run_coroutine_threadsafe(self.ledger.beat(worker, latest, open, held), self.loop)
+        return answer.result(10)
+
+    async def _perhaps(self, call: Callable[[], Any]) -> Any:
+        if self.roll() < 0.15:
+            raise Unavailable("lost on the way")
+        answer = await call()
+        if self.roll() < 0.15:
+            raise Unavailable("lost on the way back")
+        return answer
+
+
+@asynccontextmanager
+async def ticking(store: Store, clock: Clock | None = None) -> AsyncIterator[Ledger]:
+    ledger = Ledger(store, clock)
+    loop = asyncio.create_task(ledger.run())
+    yield ledger
+    loop.cancel()
+    await asyncio.wait([loop])
+
+
+async def opened() -> MemoryStore:
+    store = MemoryStore()
+    owner = store.take()
+    await store.open(owner.store_id, owner.generation)
+    return store
