@@ -34,6 +34,17 @@ def derived_id_at(moment: float, *parts: str) -> str:
     return _version_8(int(moment * 1000) << 80 | _digest(parts) >> 48)
 
 
+def moment_of(id: str) -> float:
+    """When an id was made that sorts by time, as seconds since the epoch; of any other, some moment."""
+    return int(id[:8] + id[9:13], 16) / 1000
+
+
+def first_id(moment: float) -> str:
+    """A text that sorts before every id that is made from that moment on, and behind all that sort by an earlier."""
+    text = f"{int(moment * 1000):012x}"
+    return f"{text[:8]}-{text[8:]}"
+
+
 def is_id(text: str) -> bool:
     """Whether `text` is a UUID in its canonical form."""
     try:

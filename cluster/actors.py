@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agents.catalog import Catalog
 from agents.ids import new_id
+from agents.shelves import shelves_at
 
 from . import ledger, pool, tasklog, worker
 from .claims import Hello
@@ -24,8 +26,10 @@ from .door import Door, Doorway
 from .places import on_server
 from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
+from .retention import Retention
 from .schedule import Policy
 from .stores import store_at
+from .terms import Terms
 
 log = logging.getLogger("rubato.actors")
 
@@ -40,6 +44,13 @@ class LedgerPlan(NamedTuple):
     store_id: str
     generation: int
     policies: tuple[tuple[str, Policy], ...] = ()  # of the agents that are served, by name
+    retention: Retention = Retention()
+    artifacts_url: str = ""  # '': artifacts are none of its business
+
+    @property
+    def terms(self) -> Terms:
+        shelves = partial(shelves_at, self.artifacts_url) if self.artifacts_url else None
+        return Terms(dict(self.policies), self.retention, shelves, self.store_id)
 
 
 class PoolPlan(NamedTuple):
@@ -57,7 +68,7 @@ class Ledger(ledger.Ledger, Answering):
     def __init__(self, plan: LedgerPlan) -> None:
         self._plan = plan
         self._open = asyncio.Event()
-        super().__init__(store_at(plan.where), policies=dict(plan.policies))
+        super().__init__(store_at(plan.where), terms=plan.terms)
         _calm_gc()
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
         self._door: Door | None = None

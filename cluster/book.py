@@ -70,6 +70,7 @@ class Book:
         self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # agents in whose line a key was passed over
         self.later: Alarms[Owner] = Alarms()  # when a key that was passed over may be served again
         self.news: defaultdict[str, list[tuple[Held, News]]] = defaultdict(list)  # by worker, not sent yet
+        self.gone: set[Ref] = set()  # tasks that this tick deletes
 
     async def load(self) -> None:
         """Read the store; to be called once, before anything else."""
@@ -96,7 +97,7 @@ class Book:
 
     def take_writes(self) -> Writes:
         """What this tick commits; the next one starts empty."""
-        writes, self.writes = self.writes, Writes()
+        writes, self.writes, self.gone = self.writes, Writes(), set()
         for (agent, was, state), number in writes.arrows.items():
             if was:
                 writes.counts[agent, was] -= number
@@ -108,6 +109,8 @@ class Book:
     def look(self, ref: Ref, stored: Task | None) -> Task | None:
         """The task as this tick has it so far, where `stored` is what the store has."""
         holding = self.running.get(ref)
+        if self.gone and ref in self.gone:
+            return None
         return holding.task if holding is not None else self.writes.find(ref) or stored
 
     def newest(self, worker: str, claim: Held) -> Holding | None:
@@ -215,6 +218,12 @@ class Book:
         self.put(ended, task.state)
         self.writes.ended.append(ended)
         return ended
+
+    def forget(self, task: Task) -> None:
+        """An ended task goes, with all that is kept of it; who asks for it later in this tick finds nothing."""
+        self.gone.add(task.ref)
+        self.writes.gone.append(task.ref)
+        self.writes.counts[task.agent, task.state] -= 1
 
     def put(self, task: Task, was: str) -> None:
         """The task as it is to be stored, and the state that it had before."""

@@ -122,6 +122,7 @@ def _tell(book: Book, parent: Task, child: Task) -> None:
             *(seq, parent.attempts, book.clock.now(), parent.fence, 0),
         )
     )
+    book.refer(parent, record.value)
     if holding is not None:
         holding.events += 1
         holding.news.append(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from agents.errors import Overloaded
 
@@ -20,10 +20,11 @@ from .limits import Rule, agent_key
 from .measuring import Measuring
 from .parking import Parking
 from .reasons import reason
-from .schedule import Policy
 from .stats import Figures, Measures, Stats
 from .store import KeyRow, Store, Writes
+from .sweeper import Sweeper
 from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
+from .terms import Terms
 from .ticks import Ticks
 from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
@@ -43,15 +44,10 @@ class Ledger(Scheduling):
     """Group commit over a store that is open. `run()` drives it; every other method may be called meanwhile."""
 
     def __init__(
-        self,
-        store: Store,
-        clock: Clock | None = None,
-        *,
-        fresh: bool = False,
-        policies: Mapping[str, Policy] | None = None,
+        self, store: Store, clock: Clock | None = None, *, fresh: bool = False, terms: Terms | None = None
     ) -> None:
-        """`fresh`: a new generation begins, so whoever held a claim is gone. `policies` are those of the agents that
-        are served, for the tasks that schedules create."""
+        """`fresh`: a new generation begins, so whoever held a claim is gone."""
+        terms = terms or Terms()
         self._store = store
         self._clock = clock or system_clock()
         self._fresh = fresh
@@ -60,7 +56,8 @@ class Ledger(Scheduling):
         self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish)
         self._measuring = Measuring(store, self._clock, self._stats)
         self._chores = Chores(self._ticks, store, self._clock)
-        self._timetable = Timetable(self._ticks, store, self._clock, self._parking, policies or {})
+        self._timetable = Timetable(self._ticks, store, self._clock, self._parking, terms.policies)
+        self._sweeper = Sweeper(self._ticks, store, self._clock, terms)
         self._waiting_tasks = 0
         self._first_call: dict[str, int] = {}
         self._ends: Waiters[Task] = Waiters()
@@ -79,7 +76,7 @@ class Ledger(Scheduling):
     async def run(self) -> None:
         """Load, then tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""
         await self._ticks.load(fresh=self._fresh)
-        beside = [asyncio.create_task(each.run()) for each in (self._chores, self._timetable)]
+        beside = [asyncio.create_task(each.run()) for each in (self._chores, self._timetable, self._sweeper)]
         try:
             await self._ticks.run()
         finally:

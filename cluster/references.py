@@ -13,4 +13,9 @@ def references(tenant: str, task: str, text: str | None) -> set[Reference]:
     """The artifacts that the text names, as rows. Most texts name none, and cost one search."""
     if text is None or '"sha256"' not in text:
         return set()
-    return {Reference(tenant, found, task) for found in _SHA256.findall(text)}
+    return {Reference(tenant, found, task) for found in names(text)}
+
+
+def names(text: str) -> set[str]:
+    """The sha256s that the text names."""
+    return set(_SHA256.findall(text))

@@ -106,6 +106,7 @@ def _record(book: Book, holding: Holding, report: int, entry: Entry, known: Know
     task, seq = holding.task, holding.events
     holding.events += 1
     if isinstance(entry, Emitted):
+        book.refer(task, entry.data)
         book.event(holding, seq, entry.type, entry.at, entry.step, entry.data, report)
         return
     id, digest, value = entry.record.id, entry.record.digest, entry.record.value

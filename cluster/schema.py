@@ -49,6 +49,16 @@ _SPREAD = (
     ("task_schedule", "1000 1000 2"),
 )
 
+
+def _references(table: str, task: str, column: str) -> str:
+    """The artifacts that the JSON of a column names, as rows."""
+    return (
+        f"insert or ignore into reference select r.tenant, j.value, r.{task} from {table} r,"
+        f" json_tree(case when json_valid(r.{column}) then r.{column} else 'null' end) j"
+        f" where r.{column} like '%\"sha256\"%' and j.key='sha256' and length(j.value)=64"
+    )
+
+
 _SECOND = (
     *(
         f"alter table task add column {column}"
@@ -97,6 +107,7 @@ _SECOND = (
     """create table reference (
         tenant text not null, sha256 text not null, task text not null,
         primary key (tenant, sha256, task)) without rowid""",
+    *(_references(*where) for where in (("task", "id", "input"), ("task", "id", "output"), ("step", "task", "value"))),
     "create index reference_task on reference (tenant, task)",
     # How many tasks there are, so that nobody has to count them.
     """create table tally (

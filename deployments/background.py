@@ -12,9 +12,11 @@ from agents.catalog import Catalog
 from cluster import raylocal
 from cluster.errors import StoreProblem
 from cluster.places import on_server, without_password
+from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
 
+from .settings import RetentionTable
 from .state import StateFolder
 
 WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents
@@ -41,12 +43,15 @@ def take_store(state: StateFolder, wanted: str) -> tuple[str, str, int]:
     return where, owner.store_id, owner.generation
 
 
-def start_ledger(store: tuple[str, str, int], catalog: Catalog, node: str) -> None:
+def start_ledger(
+    store: tuple[str, str, int], catalog: Catalog, retention: RetentionTable, artifacts_url: str, node: str
+) -> None:
     """Returns when the ledger answers."""
     from cluster import actors
 
     policies = tuple((name, policy) for name, entry in catalog.items() if (policy := policy_of(entry)) is not None)
-    actors.start_ledger(actors.LedgerPlan(*store, policies), node)
+    kept = Retention(retention.ended_after * DAY, retention.artifacts_after * DAY)
+    actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), node)
 
 
 def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, node: str) -> None:

@@ -20,6 +20,7 @@ from .nearest import suggestion
 # for the tests.
 RESERVED = frozenset({"RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL", "RUBATO_TEST_POSTGRES"})
 MIB = 1024 * 1024
+AN_HOUR = 1 / 24  # in days
 
 Tables = dict[str, Any]
 
@@ -61,6 +62,20 @@ class ArtifactsTable(_Table):
     url: str = ""
 
 
+class RetentionTable(_Table):
+    """How many days what is over is kept; 0 keeps it for ever."""
+
+    ended_after: float = Field(30.0, ge=0, le=36500)  # a task, from its end on
+    artifacts_after: float = Field(30.0, ge=0, le=36500)  # an artifact that no task names, from its last upload on
+
+    @field_validator("artifacts_after")
+    @classmethod
+    def _lasts_until_a_task_names_it(cls, days: float) -> float:
+        if 0 < days < AN_HOUR:
+            raise ValueError("must be 0, or an hour (0.042) at least: an upload has to last until a task names it")
+        return days
+
+
 class PoolTable(_Table):
     """The workers that run background tasks."""
 
@@ -84,6 +99,7 @@ class Settings(_Table):
     agents: dict[str, AgentTable] = Field(default_factory=dict)
     store: StoreTable = StoreTable()
     artifacts: ArtifactsTable = ArtifactsTable()
+    retention: RetentionTable = RetentionTable()
     pool: PoolTable = Field(default_factory=PoolTable)
     serve: ServeTable = ServeTable()
 

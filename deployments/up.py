@@ -160,7 +160,7 @@ def _fill_background(site: _Site) -> str:
     order, phases = site.order, site.phases
     with phases.phase("open the ledger"):
         store = background.take_store(order.state, order.settings.store.url)
-        background.start_ledger(store, site.catalog, site.node)
+        background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
     with phases.phase("start workers") as tell:
         workers, logs = order.settings.pool.workers, order.state.logs
         background.start_pool(site.catalog, workers, site.artifacts, logs, site.node)

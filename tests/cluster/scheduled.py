@@ -15,6 +15,7 @@ from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.schedule import Policy, Schedule, Template, write
 from cluster.task import Filter, Options, Task
+from cluster.terms import Terms
 
 from .callers import settled
 from .keeping_contract import schedule
@@ -35,7 +36,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def running(store: MemoryStore, clock: ManualClock) -> AsyncIterator[Ledger]:
     """Hours may pass on the wall within a lease."""
-    ledger = Ledger(store, Clock(lambda: clock.time, lambda: 0.0), policies=POLICIES)
+    ledger = Ledger(store, Clock(lambda: clock.time, lambda: 0.0), terms=Terms(POLICIES))
     loop = asyncio.create_task(ledger.run())
     yield ledger
     loop.cancel()

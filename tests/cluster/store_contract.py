@@ -15,6 +15,7 @@ from cluster.task import DEFAULT_KEY, RESUMED, Filter, State, Task
 
 from .keeping_contract import KeepingContract
 from .making import AGENT, task
+from .sweeping_contract import SweepingContract
 
 QUEUE = Queue(AGENT, "", DEFAULT_KEY)
 
@@ -36,7 +37,7 @@ def event_row(of: Task, seq: int, type: str = "progress", *, step: str = "", att
     return EventRow(of.tenant, of.id, seq, type, 5.0, attempt, step, "{}", 1, 2)
 
 
-class StoreContract(KeepingContract):
+class StoreContract(KeepingContract, SweepingContract):
     """Subclasses give `taken`: a store and its current generation, and `again`: another store over the same facts."""
 
     def taken(self) -> tuple[Store, str, int]:

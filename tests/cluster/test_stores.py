@@ -17,7 +17,7 @@ from cluster import queries as sql
 from cluster import sqlite
 from cluster.errors import StoreProblem
 from cluster.memory import MemoryStore
-from cluster.schema import VERSION
+from cluster.schema import MIGRATIONS, VERSION
 from cluster.sqlite import SqliteStore
 from cluster.store import Store
 from cluster.task import Filter
@@ -208,3 +208,30 @@ def test_a_place_in_a_long_queue_is_found_by_ranges_of_its_index(tmp_path: Path)
 
     assert [part.rpartition(" ")[2] for part in found] == ["priority>?)", "rank<?)", "id<?)"]
     assert all("USING COVERING INDEX task_queued" in part for part in found)
+
+
+def test_an_older_store_knows_afterwards_what_its_tasks_name(tmp_path: Path) -> None:
+    """Artifacts that it names must not go as if nobody did."""
+    path = tmp_path / "ledger.db"
+    shas = {name: name[0] * 64 for name in ("aninput", "boutput", "cstep")}
+    named = {name: json.dumps({"files": [{"sha256": sha256, "size": 1}]}) for name, sha256 in shas.items()}
+    with sqlite3.connect(path) as db:
+        for statement in MIGRATIONS[0]:
+            db.execute(statement)
+        columns = "tenant,id,agent,version,input,priority,tags,max_attempts,timeout,created_at,state,attempts,fence"
+        values = ("", "t1", "echo", "v1", named["aninput"], 0, "[]", 1, 1.0, 1.0, "completed", 1, 1)
+        db.execute(
+            f"insert into task ({columns},isolated,run_at,output,events) values ({','.join('?' * 13)},0,0,?,0)",
+            (*values, named["boutput"]),
+        )
+        db.execute(
+            f"insert into task ({columns},isolated,run_at,output,events) values ({','.join('?' * 13)},0,0,?,0)",
+            ("", "t2", *values[2:4], '{"text":"\\"sha256\\" {"}', *values[5:], None),
+        )
+        db.execute("insert into step values ('','t1','think','#0','d',?,1,1,5,1,1)", (named["cstep"],))
+        db.execute("pragma user_version=1")
+
+    take(path, create=False)
+
+    with sqlite3.connect(path) as db:
+        assert sorted(db.execute("select * from reference")) == [("", sha256, "t1") for sha256 in sorted(shas.values())]

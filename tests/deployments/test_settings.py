@@ -104,3 +104,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_our_own_file_holds() -> None:
     load(Path(__file__).parents[2] / "rubato.toml", {}, {})
+
+
+def test_what_is_over_is_kept_for_a_month_unless_something_else_is_said(tmp_path: Path) -> None:
+    assert load(write(tmp_path, ""), {}, {}).retention.model_dump() == {"ended_after": 30, "artifacts_after": 30}
+    path = write(tmp_path, "[retention]\nended_after = 0\nartifacts_after = 0.5\n")
+    assert load(path, {}, {}).retention.model_dump() == {"ended_after": 0, "artifacts_after": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("ended_after = -1", "greater than or equal to 0"),
+        ("artifacts_after = 0.01", "must be 0, or an hour (0.042) at least"),
+        ("artifact_after = 1", "there is no such setting; did you mean 'retention.artifacts_after'?"),
+    ],
+)
+def test_an_age_that_cannot_be_is_refused(tmp_path: Path, line: str, why: str) -> None:
+    (found,) = problems(write(tmp_path, f"[retention]\n{line}\n"), {})
+
+    assert why in found

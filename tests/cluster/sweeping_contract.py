@@ -1,0 +1,366 @@
+"""What goes and what stays, over every store: a part of the StoreContract."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.artifacts import FolderArtifacts
+from agents.events import Emitted
+from agents.ids import derived_id
+from agents.shelves import FolderShelves
+from cluster import sweeper
+from cluster.book import Book
+from cluster.claims import Called, Ending, Verdict
+from cluster.ledger import Ledger
+from cluster.retention import DAY, Retention
+from cluster.schedule import Policy, Template, write
+from cluster.store import Store
+from cluster.task import Filter, Options, Origin, Task
+from cluster.terms import Terms
+
+from .callers import Caller
+from .keeping_contract import committed, ended, schedule
+from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
+
+AGES = Retention(ended=10 * DAY, artifacts=5 * DAY)
+DATA = b"%PDF"
+SHA256 = hashlib.sha256(DATA).hexdigest()
+NAMED = f'{{"file":{{"sha256":"{SHA256}","size":4}}}}'
+
+
+@asynccontextmanager
+async def keeping(
+    store: Store, clock: ManualClock, ages: Retention = AGES, folder: Path | None = None
+) -> AsyncIterator[Ledger]:
+    shelves = None if folder is None else partial(FolderShelves, folder)
+    ledger = Ledger(store, clock.clock, terms=Terms(retention=ages, shelves=shelves, owner="me"))
+    running = asyncio.create_task(ledger.run())
+    yield ledger
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def accept(ledger: Ledger, *tasks: Task) -> None:
+    """Have them on record as they are."""
+
+    def apply(book: Book, _: None) -> None:
+        for each in tasks:
+            book.accept(each)
+
+    await ledger._ticks.move(apply)
+
+
+async def run_to_its_end(ledger: Ledger, caller: Caller, verdict: Verdict = COMPLETED) -> Task:
+    """A worker takes the next task, does a step, says something, and reports the verdict."""
+    claim = await caller.claim()
+    await caller.report(report(claim, 1, step(), progress(), verdict=verdict))
+    found = await ledger.task(claim.task.tenant, claim.task.id)
+    assert found is not None
+    return found
+
+
+class SweepingContract:
+    """A ledger over the store whose passes are done by hand."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        """Where artifacts are."""
+        return tmp_path / "artifacts"
+
+    @pytest.fixture(autouse=True)
+    def _no_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sweeper, "REST", 0.0)
+
+    async def test_what_ended_long_ago_goes_and_the_rest_stays(self, store: Store) -> None:
+        clock = ManualClock()
+        async with keeping(store, clock) as ledger:
+            caller = Caller(ledger, hello())
+            for key in ("old", "young"):
+                await ledger.submit(submission(task(created_at=clock.time), key=key, digest="d"))
+                await run_to_its_end(ledger, caller)
+                clock.advance(6 * DAY)
+            await ledger.submit(submission(task(created_at=clock.time)))
+
+            assert await ledger._sweeper.tasks() == 1
+
+            assert sorted(found.state for found in await ledger.tasks("", Filter(), None, 9)) == ["completed", "queued"]
+            assert await store.key("", "/v1/tasks", "old") is None
+            assert await store.key("", "/v1/tasks", "young") is not None
+            assert (await ledger.counts()).tasks == {"echo": {"queued": 1, "running": 0, "completed": 1}}
+        assert sorted(await store.counts()) == [("echo", "completed", 1), ("echo", "queued", 1)]
+
+    async def test_the_counts_shrink_as_after_a_restart(self, store: Store) -> None:
+        clock = ManualClock()
+        async with keeping(store, clock) as ledger:
+            caller = Caller(ledger, hello())
+            for verdict in (COMPLETED, Verdict(Ending.FAILED, error="{}"), COMPLETED):
+                await ledger.submit(submission(task()))
+                await run_to_its_end(ledger, caller, verdict)
+            clock.advance(11 * DAY)
+
+            assert await ledger._sweeper.tasks() == 3
+
+            counted = {key: number for key, number in ledger.book.counts.items() if number}
+        assert counted == {}
+        assert await store.counts() == []
+
+    async def test_thousands_go_in_small_ticks(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = ManualClock()
+        monkeypatch.setattr(sweeper, "LOOK", 100)
+        monkeypatch.setattr(sweeper, "MOST", 40)
+        over = [ended(clock.time) for _ in range(250)]
+        async with keeping(store, clock) as ledger:
+            await accept(ledger, *over)
+            clock.advance(11 * DAY)
+            ticks = ledger.ticks
+
+            assert await ledger._sweeper.tasks() == 250
+
+            assert ledger.ticks - ticks >= 7
+            assert await ledger.tasks("", Filter(), None, 9) == []
+
+    @pytest.mark.parametrize("first", ["retry", "delete"])
+    async def test_of_a_retry_and_a_delete_in_one_tick_the_first_holds(self, store: Store, first: str) -> None:
+        clock, one = ManualClock(), task()
+        async with keeping(store, clock) as ledger:
+            await ledger.submit(submission(one))
+            await ledger.cancel("", one.id)
+            clock.advance(11 * DAY)
+            retry, delete = ledger.retry("", one.id), ledger._sweeper._delete([one.ref], clock.time - AGES.ended)
+            ticks = ledger.ticks
+
+            if first == "retry":
+                retried, gone = await asyncio.gather(retry, delete)
+            else:
+                gone, retried = await asyncio.gather(delete, retry)
+
+            found = await ledger.task("", one.id)
+            assert ledger.ticks == ticks + 1
+            assert found == retried
+            assert (gone.gone, retried is None) == ((0, False) if first == "retry" else (1, True))
+
+    async def test_a_child_goes_with_its_parent_or_later(self, store: Store) -> None:
+        clock = ManualClock()
+        parent = ended(clock.time, children=3)
+        told, untold = ended(clock.time - DAY, parent_id=parent.id, told=1), ended(parent_id=parent.id)
+        young = task(created_at=clock.time)
+        of_young = ended(clock.time - 20 * DAY, parent_id=young.id, told=1)
+        async with keeping(store, clock) as ledger:
+            await accept(ledger, parent, told, untold, young, of_young)
+            clock.advance(10 * DAY - 1)
+            assert await ledger._sweeper.tasks() == 0
+
+            clock.advance(2)
+            assert await ledger._sweeper.tasks() == 2
+
+            assert {each.id for each in await ledger.tasks("", Filter(), None, 9)} == {
+                *(untold.id, young.id, of_young.id)
+            }
+
+    async def test_a_parent_stays_while_a_child_goes_on(self, store: Store) -> None:
+        clock = ManualClock()
+        parent, child = ended(clock.time, children=1), task()
+        child = child._replace(parent_id=parent.id)
+        await store.commit(committed(parent, child))
+        clock.advance(11 * DAY)
+        async with keeping(store, clock) as ledger:
+            gone, canceled = await asyncio.gather(
+                ledger._sweeper._delete([parent.ref], clock.time - AGES.ended), ledger.cancel("", child.id)
+            )
+            assert (gone.gone, canceled is None) == (0, False)
+
+            assert (await ledger._sweeper._delete([parent.ref], clock.time - AGES.ended)).gone == 1
+
+    async def test_tasks_whose_ids_tell_no_time_go_too(self, store: Store) -> None:
+        clock = ManualClock(1.9e9)
+        ids = [derived_id("keyed", str(number)) for number in range(30)]
+        old = [ended(clock.time, id=id) for id in ids]
+        async with keeping(store, clock) as ledger:
+            await accept(ledger, *old)
+            clock.advance(11 * DAY)
+
+            assert await ledger._sweeper.tasks() == 30
+
+    async def test_a_pass_steps_over_what_cannot_have_ended_before(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        young = [task() for _ in range(50)]  # made now, by the machine's clock
+        clock = ManualClock(int(young[-1].id[:8] + young[-1].id[9:13], 16) / 1000 + 60)
+        monkeypatch.setattr(sweeper, "LOOK", 4)
+        looks: list[Any] = []
+        sweep = store.sweep
+
+        async def counted(*args: Any) -> Any:
+            looks.append(args)
+            return await sweep(*args)
+
+        monkeypatch.setattr(store, "sweep", counted)
+        async with keeping(store, clock) as ledger:
+            await accept(ledger, *young)
+            late = [ended(clock.time - 11 * DAY, id=derived_id("late", str(number))) for number in range(8)]
+            late = [each for each in late if each.id > young[0].id]
+            await accept(ledger, *late)
+
+            assert await ledger._sweeper.tasks() == len(late)
+
+        assert len(looks) <= 2 + len(late) / 4 + 1
+
+    async def test_for_ever_is_for_ever(self, store: Store) -> None:
+        clock = ManualClock()
+        async with keeping(store, clock, Retention()) as ledger:
+            await asyncio.wait_for(ledger._sweeper.run(), 1)
+
+    # artifacts
+
+    async def test_an_artifact_goes_when_no_task_names_it_and_it_is_old(self, store: Store, place: Path) -> None:
+        clock, artifacts = ManualClock(), FolderArtifacts(place)
+        artifacts.write(DATA)
+        spare = artifacts.write(b"never used")
+        _age(place, clock.time)
+        async with keeping(store, clock, folder=place) as ledger:
+            await ledger.submit(submission(task(input=NAMED)))
+            await run_to_its_end(ledger, Caller(ledger, hello()))
+            assert await ledger._sweeper.artifacts() == 0
+
+            clock.advance(6 * DAY)
+            assert await ledger._sweeper.artifacts() == 1
+            assert _files(place) == {SHA256}
+
+            clock.advance(6 * DAY)
+            await ledger._sweeper.tasks()
+            assert await ledger._sweeper.artifacts() == 1
+            assert _files(place) == set()
+            assert spare != SHA256
+
+    async def test_an_artifact_that_is_written_again_stays(self, store: Store, place: Path) -> None:
+        clock, artifacts = ManualClock(), FolderArtifacts(place)
+        artifacts.write(DATA)
+        _age(place, clock.time)
+        clock.advance(6 * DAY)
+        async with keeping(store, clock, folder=place) as ledger:
+            artifacts.write(DATA)
+            assert await ledger._sweeper.artifacts() == 0
+            assert artifacts.read(SHA256) == DATA
+
+    async def test_what_is_uploaded_and_then_submitted_is_there_whatever_is_swept(
+        self, store: Store, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The upload comes when the sweeper knows already that the artifact is old and that nobody names it."""
+        clock, artifacts = ManualClock(), FolderArtifacts(place)
+        artifacts.write(DATA)
+        _age(place, clock.time)
+        clock.advance(6 * DAY)
+        async with keeping(store, clock, folder=place) as ledger:
+            unnamed = ledger._sweeper._unnamed
+
+            async def then_uploaded(tenant: str, sha256s: list[str]) -> list[str]:
+                free = await unnamed(tenant, sha256s)
+                assert free == [SHA256]
+                artifacts.write(DATA)
+                await ledger.submit(submission(task(input=NAMED)))
+                return free
+
+            await ledger.submit(submission(task()))
+            monkeypatch.setattr(ledger._sweeper, "_unnamed", then_uploaded)
+            assert await ledger._sweeper.artifacts() == 0
+
+        assert artifacts.read(SHA256) == DATA
+
+    async def test_whatever_names_an_artifact_keeps_it(self, store: Store, place: Path) -> None:
+        clock, artifacts = ManualClock(), FolderArtifacts(place)
+        kept = {name: artifacts.write(name.encode()) for name in ("input", "step", "event", "output", "signal", "plan")}
+        named = {name: f'{{"sha256" : "{sha256}"}}' for name, sha256 in kept.items()}
+        artifacts.write(b"spare")
+        _age(place, clock.time)
+        async with keeping(store, clock, folder=place) as ledger:
+            one = task(input=named["input"])
+            await ledger.submit(submission(one))
+            await ledger.signal("", one.id, "go", named["signal"])
+            caller = Caller(ledger, hello())
+            claim = await caller.claim()
+            said = Emitted("progress", "", 6.0, named["event"])
+            done = Verdict(Ending.COMPLETED, output=named["output"])
+            await caller.report(report(claim, 1, step(value=named["step"]), said, verdict=done))
+            template = write(Template(Options(), Policy("v1", 5.0, 1)))
+            await ledger.put_schedule(schedule(input=named["plan"], template=template), True)
+            clock.advance(6 * DAY)
+
+            assert await ledger._sweeper.artifacts() == 1
+
+        assert _files(place) == set(kept.values())
+
+    async def test_what_a_child_answered_is_named_by_its_parent(self, store: Store) -> None:
+        clock = ManualClock()
+        async with keeping(store, clock) as ledger:
+            caller = Caller(ledger, hello())
+            parent = task()
+            await ledger.submit(submission(parent))
+            claim = await caller.claim()
+            called = Called(
+                id=derived_id("", parent.id, "call"),
+                agent="echo",
+                version="v1",
+                input="1",
+                max_attempts=1,
+                timeout=5.0,
+                origin=Origin("call", "#0", "d", "call#0", 1),
+            )
+            await caller.report(report(claim, 1, called))
+            child = await caller.claim()
+            await caller.report(report(child, 1, verdict=Verdict(Ending.COMPLETED, output=NAMED)))
+
+            async def told() -> bool:
+                return bool(await ledger.steps("", parent.id))
+
+            async with asyncio.timeout(5):
+                while not await told():
+                    await asyncio.sleep(0.001)
+            await ledger._ticks.move(lambda book, _: book.writes.gone.append(child.task.ref))
+
+            assert await store.referenced("", [SHA256]) == {SHA256}
+
+    async def test_a_tenant_without_tasks_keeps_what_is_young_only(self, store: Store, place: Path) -> None:
+        clock = ManualClock()
+        for tenant in ("gone", "here"):
+            FolderArtifacts(place, tenant).write(DATA)
+        _age(place, clock.time)
+        async with keeping(store, clock, folder=place) as ledger:
+            one = task(tenant="here", input=NAMED)
+            await ledger.submit(submission(one)._replace(tenant="here"))
+            await ledger.submit(submission(task(tenant="other")))
+            clock.advance(6 * DAY)
+
+            assert await ledger._sweeper._tenants() == {"here", "other"}
+            assert await ledger._sweeper.artifacts() == 1
+
+        assert FolderArtifacts(place, "here").read(SHA256) == DATA
+
+    async def test_the_artifacts_of_another_store_are_left_alone(self, store: Store, place: Path) -> None:
+        clock = ManualClock()
+        FolderArtifacts(place).write(DATA)
+        _age(place, clock.time)
+        (place / "owner").write_text("another store")
+        clock.advance(6 * DAY)
+        async with keeping(store, clock, folder=place) as ledger:
+            assert await ledger._sweeper.artifacts() == 0
+
+        assert _files(place) == {SHA256}
+
+
+def _age(folder: Path, at: float) -> None:
+    """Let everything there have been written at that moment."""
+    for path in folder.rglob("*"):
+        os.utime(path, (at, at))
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file() and path.name != "owner"}
