@@ -99,11 +99,12 @@ class Ledger(Scheduling):
 
         async def known(store: Store, careful: bool) -> Submitted | KeyRow | None:
             """What an equal submission created before: asked of the store where the caller, or a failed tick, gives
-            cause to."""
+            cause to. (A deadline that has passed must not hide that the tasks were accepted before it did.)"""
             found = None
             if submission.key:
                 found = await store.key(submission.tenant, submission.route, submission.key)
-            if found is None and careful and await store.task(*submission.tasks[0].ref) is not None:
+            asks = careful or any(task.deadline is not None for task in submission.tasks)
+            if found is None and asks and await store.task(*submission.tasks[0].ref) is not None:
                 return Submitted((), None, replayed=True)
             return found
 
