@@ -59,7 +59,6 @@ class Ledger(Scheduling):
         self._timetable = Timetable(self._ticks, store, self._clock, self._parking, terms.policies)
         self._sweeper = Sweeper(self._ticks, store, self._clock, terms)
         self._waiting_tasks = 0
-        self._first_call: dict[str, int] = {}
         self._ends: Waiters[Task] = Waiters()
         self._news: Waiters[None] = Waiters()
 
@@ -288,7 +287,7 @@ class Ledger(Scheduling):
         self._ticks.refuse_fenced()
         if self._parking.is_gone(worker.id):
             return Orders(stop=True)
-        self._first_call.setdefault(worker.id, call)
+        self.book.first_call.setdefault(worker.id, call)
         orders = self._parking.orders(self.book, worker.id)
         if orders.cancels or orders.news:
             self._parking.answer(self.book, worker.id)
@@ -298,7 +297,7 @@ class Ledger(Scheduling):
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         """Returns once the reports are durable; may carry new claims."""
-        self._first_call.setdefault(worker.id, call)
+        self.book.first_call.setdefault(worker.id, call)
         called = [(report.tenant, entry.id) for report in reports for entry in report.entries if type(entry) is Called]
 
         def apply(book: Book, known: dict[Ref, Task] | None) -> list[Held]:
@@ -312,12 +311,12 @@ class Ledger(Scheduling):
     async def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
         """Renews the leases of the claims held, and takes back those that never arrived."""
         self._ticks.refuse_fenced()
-        first = self._first_call.get(worker)
+        first = self.book.first_call.get(worker)
 
         def arrived(call: int | None) -> bool:
             if call is not None:
                 return call <= latest and call not in open
-            # Handed over before this ledger's start: its answer came, or was lost, once all calls of then have ended.
+            # Handed over before this book was read: its answer came, or was lost, once all calls of then have ended.
             return first is not None and latest >= first and all(other >= first for other in open)
 
         lost, missing = reporting.beat(self.book, worker, held, arrived)
@@ -327,7 +326,7 @@ class Ledger(Scheduling):
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """A worker's process has ended: its claims are free once this returns, and it is not let in again."""
-        self._first_call.pop(worker, None)
+        self.book.first_call.pop(worker, None)
         self._parking.bury(worker)
         await self._ticks.move(lambda book, _: reporting.worker_lost(book, worker, fault=fault))
 
