@@ -289,7 +289,7 @@ class Ready:
             self._hungry[queue] = None
 
     async def _ring(self, now: float, writes: Writes) -> None:
-        """Let queues whose alarm has come be read again, and set the next: by the store, and by what this tick moved."""
+        """Let queues whose alarm has come be read again, and set the next, by the store and by what this tick moves."""
         due = list(self._alarms.due(now))
         for queue in due:
             self.know(queue)
