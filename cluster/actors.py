@@ -23,6 +23,7 @@ from agents.shelves import shelves_at
 from . import ledger, pool, tasklog, worker
 from .claims import Hello
 from .door import Door, Doorway
+from .errors import Fenced, Unavailable
 from .places import on_server
 from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
@@ -30,11 +31,14 @@ from .retention import Retention
 from .schedule import Policy
 from .stores import store_at
 from .terms import Terms
+from .waiters import within
 
 log = logging.getLogger("rubato.actors")
 
 WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
+OPEN_SECONDS = 5.0  # that a call waits for the ledger's store to be opened
+RETRY_SECONDS = 3.0  # after which a ledger that could not open its store ends, for the next one to try
 
 
 class LedgerPlan(NamedTuple):
@@ -67,7 +71,8 @@ class Ledger(ledger.Ledger, Answering):
 
     def __init__(self, plan: LedgerPlan) -> None:
         self._plan = plan
-        self._open = asyncio.Event()
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._trouble = "its store is not open yet"
         super().__init__(store_at(plan.where), terms=plan.terms)
         _calm_gc()
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
@@ -75,30 +80,42 @@ class Ledger(ledger.Ledger, Answering):
         self._running = asyncio.get_running_loop().create_task(self._live())
 
     async def ask(self, packed: bytes) -> bytes:
-        """As Answering does it, once the store is open."""
-        await self._open.wait()
+        """As Answering does it, once the store is open; refused where that takes long, or failed."""
+        if not self._opened.done():
+            await within(self._opened, OPEN_SECONDS)
+        if not self._opened.done() or self._running.done():
+            return self.refusal(Unavailable(f"the ledger is not there: {self._trouble}"))
         return await super().ask(packed)
 
     async def door(self) -> Door | None:
         """Where whoever may call this actor may call it without Ray; None where it must not or cannot be."""
-        await self._open.wait()
+        await asyncio.shield(self._opened)
         return self._door
 
     async def pid(self) -> int:
         """The process that holds the store. Raises what kept it from opening the store."""
-        await self._open.wait()
+        await asyncio.shield(self._opened)
         if self._running.done():
             self._running.result()
         return os.getpid()
 
     async def _live(self) -> None:
+        """Whatever ends it but a newer owner ends this process too, a little later: its next life tries again."""
         try:
             owner = await self._store.open(self._plan.store_id, self._plan.generation)
             self._fresh = owner.tick == 0
             self._door = await _open_door(self._doorway)
+            self._opened.set_result(None)
+            await self.run()
+        except Exception as error:
+            self._trouble = str(error)
+            log.exception("the ledger cannot go on")
+            if not isinstance(error, Fenced):
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, _die)
+            raise
         finally:
-            self._open.set()
-        await self.run()
+            if not self._opened.done():
+                asyncio.get_running_loop().call_soon(self._opened.set_result, None)  # once this task has ended
 
 
 class Worker:

@@ -59,6 +59,10 @@ class Answering:
             outcome = False, error
         return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
 
+    def refusal(self, error: RubatoError) -> bytes:
+        """What `ask` answers where a method raises this."""
+        return pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
+
 
 class Remote:
     """A named actor that may be away for a while: it restarts, and its handle stays good."""

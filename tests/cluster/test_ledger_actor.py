@@ -1,0 +1,111 @@
+"""The ledger's process: what it says while its store is not open, and what becomes of it then."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import RubatoError
+from cluster import actors
+from cluster.errors import Fenced, StoreProblem, Unavailable
+from cluster.sqlite import SqliteStore
+
+from .making import submission
+
+
+class Actor(actors.Ledger):
+    """As Ray would run it, save that its process is this one."""
+
+    async def ends(self) -> None:
+        self._running.cancel()
+        await asyncio.wait([self._running])
+        await self._store.close()
+
+
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often the process would have ended."""
+    found: list[int] = []
+    monkeypatch.setattr(actors, "_die", lambda: found.append(1))
+    monkeypatch.setattr(actors, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(actors, "OPEN_SECONDS", 0.05)
+    monkeypatch.setattr(actors, "_calm_gc", lambda: None)
+    return found
+
+
+@pytest.fixture
+def no_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(doorway: object) -> None:
+        return None
+
+    monkeypatch.setattr(actors, "_open_door", none)
+
+
+async def ask(actor: Actor, method: str, *args: Any) -> Any:
+    well, outcome = pickle.loads(await actor.ask(pickle.dumps((method, args, {}))))
+    if not well:
+        raise outcome
+    return outcome
+
+
+def plan(path: Path) -> actors.LedgerPlan:
+    owner = SqliteStore(path).take(create=True)
+    return actors.LedgerPlan(str(path), owner.store_id, owner.generation)
+
+
+@pytest.mark.usefixtures("no_door")
+async def test_a_ledger_that_cannot_open_its_store_says_so_and_ends_for_the_next_to_try(
+    tmp_path: Path, deaths: list[int]
+) -> None:
+    found = plan(tmp_path / "ledger.db")
+    (tmp_path / "ledger.db").rename(tmp_path / "away")
+
+    actor = Actor(found)
+    with pytest.raises(StoreProblem, match="gone"):
+        await actor.pid()
+    with pytest.raises(Unavailable, match="gone"):
+        await ask(actor, "submit", submission())
+    await asyncio.sleep(0.05)
+    assert deaths == [1]
+
+    (tmp_path / "away").rename(tmp_path / "ledger.db")
+    again = Actor(found)
+    assert (await ask(again, "submit", submission())).task_ids
+    await again.ends()
+
+
+@pytest.mark.usefixtures("no_door")
+async def test_a_fenced_ledger_stays_down_and_says_so(tmp_path: Path, deaths: list[int]) -> None:
+    found = plan(tmp_path / "ledger.db")
+    SqliteStore(tmp_path / "ledger.db").take(create=False)
+
+    actor = Actor(found)
+    with pytest.raises(Fenced):
+        await actor.pid()
+    with pytest.raises(Unavailable, match="generation"):
+        await ask(actor, "submit", submission())
+    await asyncio.sleep(0.05)
+
+    assert deaths == []
+
+
+@pytest.mark.usefixtures("no_door")
+async def test_whoever_asks_while_the_store_does_not_open_is_told_in_time(
+    tmp_path: Path, deaths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: SqliteStore, store_id: str, generation: int) -> None:
+        await asyncio.Event().wait()
+
+    found = plan(tmp_path / "ledger.db")
+    monkeypatch.setattr(SqliteStore, "open", never)
+    actor = Actor(found)
+
+    with pytest.raises(RubatoError, match="not open yet"):
+        await ask(actor, "submit", submission())
+    await actor.ends()
+
+    assert deaths == []
