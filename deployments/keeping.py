@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agents import RubatoError
 from agents.ids import new_id
+from agents.shelves import shelves_at
 from cluster import backup as files
 from cluster import processes, sqlite
 from cluster.errors import StoreProblem
@@ -24,7 +25,7 @@ MIB = 2**20
 
 
 class CannotKeep(RubatoError):
-    """It cannot be done as asked, and nothing has changed; the message says why, and what to do."""
+    """It cannot be done as asked; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ def restore(state: StateFolder, source: Path, wanted: str, artifacts: str, phase
             aside = files.set_aside(path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
             files.publish(made, path)
             state.remember_store(where, id)
+    if known:
+        _pass_on(artifacts, known, id)
     left = without_password(had) if known and not same_place(where, had) else None
     return Restored(without_password(where), found.tasks, str(aside) if aside else None, left, artifacts)
 
@@ -104,6 +107,17 @@ def _refuse_running(state: StateFolder) -> None:
     id = state.id()
     if running(state) is not None or (id is not None and processes.marked(id)):
         raise CannotKeep(f"Rubato runs in {state.path}; end it with ./rubato down first")
+
+
+def _pass_on(artifacts: str, before: str, id: str) -> None:
+    """Let the artifacts of the folder's ledger so far be those of its new one, which would never delete any else."""
+    try:
+        shelves_at(artifacts).pass_on(before, id)
+    except Exception as error:  # whatever the library of a bucket raises
+        raise CannotKeep(
+            f"the ledger is restored; but its artifacts in {artifacts} are another's ({error}):"
+            " remove the file `owner` there, or none of them ever goes"
+        ) from error
 
 
 def _file(where: str) -> Path:

@@ -121,6 +121,19 @@ class ShelvesContract:
 
         assert place.shelves.own("me")
         assert not place.shelves.own("you")
+
+    def test_only_its_owner_passes_a_place_on(self, place: Place) -> None:
+        place.shelves.pass_on("me", "you")  # where there is nothing yet
+        place.store("").write(DATA)
+        for _ in range(2):
+            place.shelves.own("me")
+
+        place.shelves.pass_on("somebody", "you")
+        assert place.shelves.own("me")
+        place.shelves.pass_on("me", "you")
+
+        assert not place.shelves.own("me")
+        assert place.shelves.own("you")
         assert place.shelves.names() == [MINE]
 
     def files(self, place: Place) -> list[str]:

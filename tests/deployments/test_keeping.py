@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from agents.artifacts import FolderArtifacts
+from agents.shelves import shelves_at
 from cluster.book import Clock
 from cluster.errors import StoreProblem
 from cluster.ledger import Ledger
@@ -216,6 +218,24 @@ def test_a_ledger_may_be_restored_to_another_place_which_the_folder_then_knows(
     assert state.store("")[0] == elsewhere
     assert ids(state) == ids(state, elsewhere) == set(kept)
     assert (state.path / "ledger.db").exists()
+
+
+def test_the_folders_artifacts_are_its_new_ledgers_and_nobody_elses_are(
+    state: StateFolder, other: StateFolder, file: Path, tmp_path: Path
+) -> None:
+    filled(state)
+    keep(state, file)
+    artifacts = tmp_path / "artifacts"
+    FolderArtifacts(artifacts, "").write(b"bytes")
+    _, id, _ = take_store(state, "")
+    assert shelves_at(str(artifacts)).own(id)
+
+    restore(other, file, "", str(artifacts), PHASES)
+    assert shelves_at(str(artifacts)).own(id)
+    restore(state, file, "", str(artifacts), PHASES)
+
+    assert not shelves_at(str(artifacts)).own(id)
+    assert shelves_at(str(artifacts)).own(take_store(state, "")[1])
 
 
 def test_a_lost_ledger_is_restored_to_where_it_was(state: StateFolder, file: Path) -> None:
