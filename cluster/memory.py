@@ -6,8 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from agents.ids import new_id
-
 from .errors import Fenced
 from .history import EMITTED, assemble
 from .limits import Rule
@@ -26,6 +24,7 @@ from .store import (
     Sweep,
     Writes,
     check_resume,
+    next_owner,
 )
 from .task import UNTOLD, Event, Filter, Ref, State, Step, Task
 
@@ -47,10 +46,9 @@ class MemoryStore:
         self._schedules: dict[tuple[str, str], Schedule] = {}
         self._references: set[Reference] = set()
 
-    def take(self, *, create: bool = True) -> Owner:
+    def take(self, *, create: bool = True, expect: str = "") -> Owner:
         """Become the next owner."""
-        old = self._owner
-        self._owner = Owner(old.store_id, old.generation + 1, 0) if old else Owner(new_id(), 1, 0)
+        self._owner = next_owner(self._owner, expect)
         return self._owner
 
     async def open(self, store_id: str, generation: int) -> Owner:

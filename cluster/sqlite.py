@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import sqlite3
 import threading
@@ -13,8 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
-
-from agents.ids import new_id
 
 from . import queries as sql
 from .errors import Fenced, StoreProblem
@@ -35,13 +32,11 @@ from .store import (
     Sweep,
     Writes,
     check_resume,
+    next_owner,
 )
 from .task import Event, Filter, Ref, Step, Task
 
-log = logging.getLogger("rubato.store")
-
 _PAGE = 1000  # rows written before the loop gets a turn
-_READ_PAUSE = 0.5  # seconds between two tries to learn whether a commit has happened
 _DIALECT = sql.Dialect(
     "indexed by task_batch",
     "exists (select 1 from json_each(task.tags) where value=?)",
@@ -60,11 +55,8 @@ class SqliteStore:
         self._listing = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
 
-    def take(self, *, create: bool, wait: float = 10.0) -> Owner:
-        """Become its next owner: a new generation, at tick 0; then closed, for a ledger to open.
-
-        Only `create` makes a store that is not there.
-        """
+    def take(self, *, create: bool, expect: str = "", wait: float = 10.0) -> Owner:
+        """As OwnedStore has it."""
         if not create and not self._path.exists():
             raise StoreProblem(f"the store {self._path} is gone; restore it, or choose another state folder")
         self._acquire(wait)
@@ -73,8 +65,7 @@ class SqliteStore:
             _migrate(self._db)
             with self._db:
                 self._db.execute("begin immediate")
-                old = self._read_owner()
-                owner = Owner(old.store_id, old.generation + 1, 0) if old else Owner(new_id(), 1, 0)
+                owner = next_owner(self._read_owner(), expect)
                 self._db.execute("delete from owner")
                 self._db.execute("insert into owner values (?,?,?)", owner)
         finally:
@@ -128,19 +119,12 @@ class SqliteStore:
         try:
             await asyncio.get_running_loop().run_in_executor(self._commits, self._db.execute, "commit")
         except sqlite3.Error as error:
-            if await self._owner_after_all() != self._owner._replace(tick=next_tick):
+            self._rollback()
+            # A COMMIT that failed may have happened; the tick in the file tells.
+            found = self._read_owner()
+            if found is None or found.tick != next_tick:
                 raise StoreFailed(str(error)) from error
         self._owner = self._owner._replace(tick=next_tick)
-
-    async def _owner_after_all(self) -> Owner | None:
-        """A COMMIT that failed may have happened. The tick in the file tells, and until it can be read nobody knows."""
-        while True:
-            try:
-                self._rollback()
-                return self._read_owner()
-            except sqlite3.Error as error:
-                log.warning("whether a commit has happened cannot be read yet: %s", error)
-                await asyncio.sleep(_READ_PAUSE)
 
     async def _write(self, writes: Writes) -> None:
         many = self._many

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from agents.ids import new_id
+
 from .errors import Fenced, StoreProblem
 from .limits import Rule
 from .schedule import Schedule
@@ -14,7 +16,7 @@ from .task import Event, Filter, Ref, Step, Task
 
 
 class StoreFailed(Exception):
-    """A transaction did not happen: nothing of it is stored. The same store may work again later."""
+    """A transaction did not happen: nothing of it is stored. Or a read did not. The same store may work again later."""
 
 
 class Owner(NamedTuple):
@@ -176,16 +178,18 @@ class Store(Protocol):
     """What a ledger needs of a database. One ledger opens it; every commit checks that it still owns it.
 
     Reads see committed facts only. Those that may look at many rows (`tasks`, `batch`, `oldest`, `sweep`) do not hold
-    up the loop for them.
+    up the loop for them. A read raises Unavailable where the store cannot be reached.
     """
 
     async def open(self, store_id: str, generation: int) -> Owner:
-        """Resume this generation. Raises StoreProblem for another store or none, Fenced for a newer owner."""
+        """Resume this generation, as soon as the store can be reached. Raises StoreProblem for another store or none,
+        Fenced for a newer owner."""
 
     async def commit(self, writes: Writes) -> None:
         """All of it, or nothing: durable when this returns. Raises StoreFailed, or Fenced where the owner changed.
 
-        StoreFailed also where a new task, step or key exists already."""
+        StoreFailed also where a new task, step or key exists already. Unavailable where the store cannot be reached:
+        then it has happened, or not, and the next read that a ledger goes by tells."""
 
     async def close(self) -> None:
         """Safe to call twice."""
@@ -295,3 +299,14 @@ def check_resume(owner: Owner | None, store_id: str, generation: int) -> Owner:
     if owner.generation != generation:
         raise Fenced(f"generation {owner.generation} owns the store; this ledger is of generation {generation}")
     return owner
+
+
+def next_owner(owner: Owner | None, expect: str) -> Owner:
+    """Who owns the store once it is taken. Raises StoreProblem where another one than `expect` ('': any) lies here."""
+    if expect and (owner is None or owner.store_id != expect):
+        found = owner.store_id if owner else "an empty one"
+        raise StoreProblem(
+            f"this is not the store that the state folder had (that was {expect}, this is {found});"
+            " restore that one, or choose another folder with --state"
+        )
+    return Owner(new_id(), 1, 0) if owner is None else Owner(owner.store_id, owner.generation + 1, 0)

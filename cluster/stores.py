@@ -14,10 +14,11 @@ from .store import Owner, Store
 class OwnedStore(Store, Protocol):
     """A store that can change hands."""
 
-    def take(self, *, create: bool) -> Owner:
+    def take(self, *, create: bool, expect: str = "") -> Owner:
         """Become its next owner: a new generation, at tick 0; then closed, for a ledger to open.
 
-        Only `create` makes a store that is not there. Raises StoreProblem where it cannot be taken.
+        Only `create` makes a store that is not there. Raises StoreProblem where it cannot be taken, or is another one
+        than `expect` ('': any); then nothing has changed. May not be called in an event loop.
         """
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import raylocal
-from cluster.errors import StoreProblem
-from cluster.places import on_server, without_password
+from cluster.places import on_server
 from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
@@ -35,10 +34,7 @@ def take_store(state: StateFolder, wanted: str) -> tuple[str, str, int]:
     where, known = state.store(wanted)
     if not on_server(where):
         Path(where).parent.mkdir(parents=True, exist_ok=True)
-    owner = store_at(where).take(create=not known)
-    if known and owner.store_id != known:
-        place = without_password(where)
-        raise StoreProblem(f"{place} is not the store that {state.path} had: restore that one, or use another --state")
+    owner = store_at(where).take(create=not known, expect=known)
     state.remember_store(where, owner.store_id)
     return where, owner.store_id, owner.generation
 

@@ -90,6 +90,17 @@ def test_every_take_is_a_new_generation_of_the_same_store(tmp_path: Path) -> Non
     assert second == (first[0], first[1] + 1)
 
 
+def test_another_store_than_the_one_expected_is_refused_and_keeps_its_owner(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    owner = store.take(create=True)
+
+    with pytest.raises(StoreProblem, match="not the store"):
+        SqliteStore(tmp_path / "ledger.db").take(create=False, expect="another")
+
+    again = SqliteStore(tmp_path / "ledger.db").take(create=False, expect=owner.store_id)
+    assert again == owner._replace(generation=owner.generation + 1)
+
+
 async def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     store_id, generation = take(tmp_path / "ledger.db", create=True)
     store = SqliteStore(tmp_path / "ledger.db")
