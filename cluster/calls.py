@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import NamedTuple
 
@@ -34,26 +32,24 @@ class Calls:
     claims that did arrive.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._lock = Lock()
         self._latest = 0
-        self._open: dict[int, float] = {}  # and when it was made
+        self._open: set[int] = set()
         self._held: dict[Held, float] = {}
 
     def begin(self) -> int:
         """The number of the call that is made now."""
         with self._lock:
             self._latest += 1
-            self._open[self._latest] = self._clock()
+            self._open.add(self._latest)
             return self._latest
 
-    def end(self, call: int, arrived: Mapping[Held, float] = _NOTHING) -> float:
-        """The call was answered, with these claims and when each times out; or it failed, and brings nothing more.
-        Says when it was made."""
+    def end(self, call: int, arrived: Mapping[Held, float] = _NOTHING) -> None:
+        """The call was answered, with these claims and when each times out; or it failed, and brings nothing more."""
         with self._lock:
+            self._open.discard(call)
             self._held.update(arrived)
-            return self._open.pop(call, -math.inf)
 
     def drop(self, held: Iterable[Held]) -> None:
         """These claims are settled or lost."""

@@ -79,9 +79,8 @@ OF_SCHEDULE = (
 )
 # A page of tasks, and whether each is over, of (before, before, tenant, id, limit).
 SWEEP = (
-    "select t.tenant, t.id, t.ended_at is not null and t.ended_at<? and (t.parent_id is null or t.told<>0 and not"
-    " exists (select 1 from task p where p.tenant=t.tenant and p.id=t.parent_id and"
-    " (p.ended_at is null or p.ended_at>=?)))"
+    "select t.tenant, t.id, t.ended_at is not null and t.ended_at<? and (t.parent_id is null or t.told<>0 and coalesce("
+    "(select p.ended_at is not null and p.ended_at<? from task p where p.tenant=t.tenant and p.id=t.parent_id), true))"
     " from task t where (t.tenant, t.id) > (?, ?) order by t.tenant, t.id limit ?"
 )
 FORGET = (  # a task's rows, by (tenant, id)

@@ -29,5 +29,7 @@ def store_at(where: str) -> OwnedStore:
     except ValueError as error:
         raise StoreProblem(str(error)) from None
     if on_server(where):
-        raise StoreProblem("this Rubato opens no PostgreSQL; give the path of a SQLite file")
+        from .postgres import PostgresStore  # the driver takes a while to load, and few need it
+
+        return PostgresStore(where)
     return SqliteStore(Path(where))

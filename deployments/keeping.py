@@ -122,7 +122,7 @@ def _pass_on(artifacts: str, before: str, id: str) -> None:
 
 def _file(where: str) -> Path:
     if on_server(where):
-        raise StoreProblem("this Rubato opens no PostgreSQL; give the path of a SQLite file")
+        raise StoreProblem("the tasks are in a PostgreSQL database: pg_dump copies it, pg_restore puts it back")
     return Path(where)
 
 

@@ -68,7 +68,7 @@ def down(state: State = DEFAULT_STATE) -> None:
 
         with folder.locked():
             ended = end(folder)
-        note(f"Rubato is down; its tasks are kept in {folder.path}" if ended else "nothing runs")
+        note(f"Rubato is down; its tasks are kept in {_store(folder)}" if ended else "nothing runs")
 
 
 def status(json: AsJson = False, state: State = DEFAULT_STATE) -> None:
@@ -127,6 +127,12 @@ def _start(order: Order) -> Running:
     undo_when_ended()
     with audience() as shown:
         return start(order, Phases(shown, {}))
+
+
+def _store(folder: StateFolder) -> str:
+    from cluster.places import without_password
+
+    return without_password(folder.store("")[0])
 
 
 def _try(record: Running) -> str:

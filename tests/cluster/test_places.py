@@ -48,6 +48,13 @@ def test_a_path_is_a_file_of_this_node() -> None:
     assert not on_server(str(Path("/tasks.db")))
 
 
+def test_a_url_is_a_database_that_is_not_asked_before_it_is_opened() -> None:
+    store = store_at("postgresql://ada:secret@nowhere.example/x?sslmode=require")
+
+    assert type(store).__name__ == "PostgresStore"
+    assert on_server("postgresql://db/x")
+
+
 def test_a_kind_that_nobody_knows_is_refused_with_a_sentence() -> None:
     with pytest.raises(StoreProblem, match="mysql is not a kind of store") as refused:
         store_at("mysql://ada:secret@db/x")
