@@ -32,7 +32,7 @@ class Holding:
     lease_ends: float
     events: int  # numbered so far
     reported: int  # the last report applied
-    call: int | None  # the worker's call that the claim answered; None: handed over before this ledger's start
+    call: int | None  # the worker's call that the claim answered; None: handed over before this book was read
     alone: bool  # nothing else runs beside it
     news: list[News] = field(default_factory=list)  # what has happened since the claim ...
     ends: Counter[str] = field(default_factory=Counter)  # ... children's ends among it, by group ...
@@ -69,6 +69,7 @@ class Book:
         self.busy: Counter[tuple[str, str]] = Counter()  # slots in use by (worker, agent)
         self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # agents in whose line a key was passed over
         self.later: Alarms[Owner] = Alarms()  # when a key that was passed over may be served again
+        self.first_call: dict[str, int] = {}  # of each worker, since this book was read
         self.news: defaultdict[str, list[tuple[Held, News]]] = defaultdict(list)  # by worker, not sent yet
         self.gone: set[Ref] = set()  # tasks that this tick deletes
 

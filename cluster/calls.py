@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import NamedTuple
 
@@ -32,24 +34,26 @@ class Calls:
     claims that did arrive.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = Lock()
         self._latest = 0
-        self._open: set[int] = set()
+        self._open: dict[int, float] = {}  # and when it was made
         self._held: dict[Held, float] = {}
 
     def begin(self) -> int:
         """The number of the call that is made now."""
         with self._lock:
             self._latest += 1
-            self._open.add(self._latest)
+            self._open[self._latest] = self._clock()
             return self._latest
 
-    def end(self, call: int, arrived: Mapping[Held, float] = _NOTHING) -> None:
-        """The call was answered, with these claims and when each times out; or it failed, and brings nothing more."""
+    def end(self, call: int, arrived: Mapping[Held, float] = _NOTHING) -> float:
+        """The call was answered, with these claims and when each times out; or it failed, and brings nothing more.
+        Says when it was made."""
         with self._lock:
-            self._open.discard(call)
             self._held.update(arrived)
+            return self._open.pop(call, -math.inf)
 
     def drop(self, held: Iterable[Held]) -> None:
         """These claims are settled or lost."""

@@ -10,18 +10,19 @@ from .claims import LEASE, MARGIN
 
 
 class Lease:
-    """Runs from the moment the claim arrived, and later from when the last heartbeat that renewed it was sent.
+    """Runs from when the call that brought the claim was made, and later from when the last heartbeat that renewed it
+    was sent.
 
-    The ledger counts its first period from the commit of the claim, a little before it arrives here; MARGIN is more
-    than that little. Every further period the ledger counts from when it received the heartbeat, which is after it
-    was sent. Belongs to the event loop: only the loop's thread touches it.
+    The ledger counts from later moments: from the claim, which it made while it had the call, and from when it
+    received the heartbeat. The moment of arrival would not do: an answer may wait for as long as this process is
+    frozen. Belongs to the event loop: only the loop's thread touches it.
     """
 
     __slots__ = ("_clock", "_ends", "_lost", "_renewed")
 
-    def __init__(self, clock: Callable[[], float], arrived: float) -> None:
+    def __init__(self, clock: Callable[[], float], asked: float) -> None:
         self._clock = clock
-        self._ends = arrived + LEASE - MARGIN
+        self._ends = asked + LEASE - MARGIN
         self._lost = False
         self._renewed: asyncio.Event | None = None
 

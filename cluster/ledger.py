@@ -59,7 +59,6 @@ class Ledger(Scheduling):
         self._timetable = Timetable(self._ticks, store, self._clock, self._parking, terms.policies)
         self._sweeper = Sweeper(self._ticks, store, self._clock, terms)
         self._waiting_tasks = 0
-        self._first_call: dict[str, int] = {}
         self._ends: Waiters[Task] = Waiters()
         self._news: Waiters[None] = Waiters()
 
@@ -99,11 +98,12 @@ class Ledger(Scheduling):
 
         async def known(store: Store, careful: bool) -> Submitted | KeyRow | None:
             """What an equal submission created before: asked of the store where the caller, or a failed tick, gives
-            cause to."""
+            cause to. (A deadline that has passed must not hide that the tasks were accepted before it did.)"""
             found = None
             if submission.key:
                 found = await store.key(submission.tenant, submission.route, submission.key)
-            if found is None and careful and await store.task(*submission.tasks[0].ref) is not None:
+            asks = careful or any(task.deadline is not None for task in submission.tasks)
+            if found is None and asks and await store.task(*submission.tasks[0].ref) is not None:
                 return Submitted((), None, replayed=True)
             return found
 
@@ -139,7 +139,7 @@ class Ledger(Scheduling):
 
     async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, older than the id `after`."""
-        if filter.state is not None and not self.book.any(filter.agent, filter.state):
+        if filter.state is not None and not self._read_book().any(filter.agent, filter.state):
             return []  # as often asked as it is true, and the store would look at every task to say so
         return await self._store.tasks(tenant, filter, after, limit)
 
@@ -165,7 +165,7 @@ class Ledger(Scheduling):
     async def counts(self) -> Counts:
         """Tasks by agent and state, from memory, and the ticks of this ledger."""
         tasks: dict[str, dict[str, int]] = {}
-        for (agent, state), number in self.book.counts.items():
+        for (agent, state), number in self._read_book().counts.items():
             tasks.setdefault(agent, {})[str(state)] = number
         return Counts(tasks, self._stats.ticks)
 
@@ -191,7 +191,7 @@ class Ledger(Scheduling):
         now = self._clock.now()
         place = 1 + await self._store.ahead(task, now, AHEAD)
         asked, rate = self._parking.last_asked(task.agent), self._stats.rate(task.agent, now)
-        return reason(self.book, task, place, now, asked=asked, rate=rate)
+        return reason(self._read_book(), task, place, now, asked=asked, rate=rate)
 
     # what callers change
 
@@ -248,11 +248,11 @@ class Ledger(Scheduling):
 
     async def limit(self, tenant: str, key: str) -> Limit:
         """The limits of a key, which limit nothing where none were set."""
-        return self.book.limit((tenant, key))
+        return self._read_book().limit((tenant, key))
 
     async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
         """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
-        rules = self.book.rules.values()
+        rules = self._read_book().rules.values()
         keys = (rule.key for rule in rules if rule.tenant == tenant and rule.key > after and not rule.idle)
         return [self.book.limit((tenant, key)) for key in heapq.nsmallest(limit, keys)]
 
@@ -287,7 +287,7 @@ class Ledger(Scheduling):
         self._ticks.refuse_fenced()
         if self._parking.is_gone(worker.id):
             return Orders(stop=True)
-        self._first_call.setdefault(worker.id, call)
+        self.book.first_call.setdefault(worker.id, call)
         orders = self._parking.orders(self.book, worker.id)
         if orders.cancels or orders.news:
             self._parking.answer(self.book, worker.id)
@@ -297,7 +297,7 @@ class Ledger(Scheduling):
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         """Returns once the reports are durable; may carry new claims."""
-        self._first_call.setdefault(worker.id, call)
+        self.book.first_call.setdefault(worker.id, call)
         called = [(report.tenant, entry.id) for report in reports for entry in report.entries if type(entry) is Called]
 
         def apply(book: Book, known: dict[Ref, Task] | None) -> list[Held]:
@@ -310,31 +310,36 @@ class Ledger(Scheduling):
 
     async def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
         """Renews the leases of the claims held, and takes back those that never arrived."""
-        self._ticks.refuse_fenced()
-        first = self._first_call.get(worker)
+        book = self._read_book()  # one that holds nothing yet would have every claim lost
+        first = book.first_call.get(worker)
 
         def arrived(call: int | None) -> bool:
             if call is not None:
                 return call <= latest and call not in open
-            # Handed over before this ledger's start: its answer came, or was lost, once all calls of then have ended.
+            # Handed over before this book was read: its answer came, or was lost, once all calls of then have ended.
             return first is not None and latest >= first and all(other >= first for other in open)
 
-        lost, missing = reporting.beat(self.book, worker, held, arrived)
+        lost, missing = reporting.beat(book, worker, held, arrived)
         if missing:
             self._ticks.move(lambda book, _: reporting.release(book, missing)).add_done_callback(_look_at)
-        return Beat(tuple(lost), tuple(reporting.cancels(self.book, worker)))
+        return Beat(tuple(lost), tuple(reporting.cancels(book, worker)))
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """A worker's process has ended: its claims are free once this returns, and it is not let in again."""
-        self._first_call.pop(worker, None)
+        self.book.first_call.pop(worker, None)
         self._parking.bury(worker)
         await self._ticks.move(lambda book, _: reporting.worker_lost(book, worker, fault=fault))
 
     async def holders(self) -> list[str]:
         """The workers that hold claims."""
-        return list({holding.worker for holding in self.book.running.values()})
+        return list({holding.worker for holding in self._read_book().running.values()})
 
     # parts
+
+    def _read_book(self) -> Book:
+        """The book, to answer by. Raises Unavailable before it was read."""
+        self._ticks.refuse_unread()
+        return self.book
 
     async def _all(self, tenant: str, filter: Filter, states: Sequence[State], move: steering.Steer) -> int:
         """Move all tasks of a filter that are in one of these states, so many a tick."""

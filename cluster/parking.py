@@ -11,7 +11,7 @@ from .claims import Claim, Held, Hello, News, Orders
 from .reporting import cancels
 from .waiters import within
 
-PULL_SECONDS = 10.0  # how long a pull is parked at most
+PULL_SECONDS = 5.0  # how long a pull is parked at most: the lease of what it brings runs from its start
 
 Listener = tuple[Hello, int]  # a worker, and the call that its new claims would answer
 

@@ -215,7 +215,7 @@ class Ready:
 
     async def fill(self, now: float, writes: Writes) -> None:
         """Read what is due by now or runs low: the store's committed view, and over it what this tick has moved."""
-        await self._ring(now)
+        await self._ring(now, writes)
         room, empty = FILL, []
         while self._hungry and room > 0:
             queue = next(iter(self._hungry))
@@ -288,13 +288,18 @@ class Ready:
         if window.hungry:
             self._hungry[queue] = None
 
-    async def _ring(self, now: float) -> None:
-        """Let queues whose alarm has come be read again."""
-        for queue in self._alarms.due(now):
+    async def _ring(self, now: float, writes: Writes) -> None:
+        """Let queues whose alarm has come be read again, and set the next, by the store and by what this tick moves."""
+        due = list(self._alarms.due(now))
+        for queue in due:
             self.know(queue)
             later = await self._due(queue, now)
             if later is not None:
                 self.wake(queue, later)
+        if due:
+            for task in writes.pending():
+                if task.state == State.QUEUED and task.run_at > now:
+                    self.wake(Queue(task.agent, task.tenant, task.limit_key), task.run_at)
 
     async def _fill(self, queue: Queue, now: float, writes: Writes) -> int:
         """Says how many tasks it read."""

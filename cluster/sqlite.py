@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -36,7 +37,10 @@ from .store import (
 )
 from .task import Event, Filter, Ref, Step, Task
 
+log = logging.getLogger("rubato.store")
+
 _PAGE = 1000  # rows written before the loop gets a turn
+_READ_PAUSE = 0.5  # seconds between two tries to learn whether a commit has happened
 _DIALECT = sql.Dialect(
     "indexed by task_batch",
     "exists (select 1 from json_each(task.tags) where value=?)",
@@ -119,12 +123,19 @@ class SqliteStore:
         try:
             await asyncio.get_running_loop().run_in_executor(self._commits, self._db.execute, "commit")
         except sqlite3.Error as error:
-            self._rollback()
-            # A COMMIT that failed may have happened; the tick in the file tells.
-            found = self._read_owner()
-            if found is None or found.tick != next_tick:
+            if await self._owner_after_all() != self._owner._replace(tick=next_tick):
                 raise StoreFailed(str(error)) from error
         self._owner = self._owner._replace(tick=next_tick)
+
+    async def _owner_after_all(self) -> Owner | None:
+        """A COMMIT that failed may have happened. The tick in the file tells, and until it can be read nobody knows."""
+        while True:
+            try:
+                self._rollback()
+                return self._read_owner()
+            except sqlite3.Error as error:
+                log.warning("whether a commit has happened cannot be read yet: %s", error)
+                await asyncio.sleep(_READ_PAUSE)
 
     async def _write(self, writes: Writes) -> None:
         many = self._many

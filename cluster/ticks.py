@@ -56,6 +56,7 @@ class Ticks:
         self._woken = asyncio.Event()
         self._expire_at = 0.0
         self._fenced: Fenced | None = None
+        self._loaded = False
         self.book = Book(store, clock)
 
     async def load(self, *, fresh: bool) -> None:
@@ -64,6 +65,7 @@ class Ticks:
             await self._reload()
         except Fenced as error:
             self._give_up(error, [])
+        self._loaded = True
         if fresh:
             self._release_all()
 
@@ -100,6 +102,12 @@ class Ticks:
         """Raises Unavailable where another owner has taken the store."""
         if self._fenced is not None:
             raise Unavailable(f"this ledger is fenced: {self._fenced}")
+
+    def refuse_unread(self) -> None:
+        """Raises Unavailable where the book was not read yet: what it does not hold may be there all the same."""
+        self.refuse_fenced()
+        if not self._loaded:
+            raise Unavailable("the ledger is starting")
 
     async def run(self) -> None:
         """Tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""

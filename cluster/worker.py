@@ -53,7 +53,7 @@ class Worker:
         self._link = link
         self._die = die
         self._pace = pace or Pace()
-        self._calls = Calls()
+        self._calls = Calls(self._pace.clock)
         self._reporter = Reporter(link, self._calls, self, self._pace)
         self.heartbeat = Heartbeat(hello.id, link, self._calls, self._heard, die, self._pace)
         known = callees if callees is not None else callees_of(map(type, agents.values()))
@@ -112,9 +112,9 @@ class Worker:
         now = self._pace.clock()
         fresh = {held_as(claim): claim for claim in orders.claims}
         fresh = {held: claim for held, claim in fresh.items() if self._is_new(held)}
-        self._calls.end(call, {held: now + limit(claim)[0] for held, claim in fresh.items()})
+        asked = self._calls.end(call, {held: now + limit(claim)[0] for held, claim in fresh.items()})
         for held, claim in fresh.items():
-            self._take(held, claim, now)
+            self._take(held, claim, asked)
         for held, news in orders.news:
             if held in self._attempts:
                 self._attempts[held].hear(news)
@@ -152,8 +152,8 @@ class Worker:
             self._seen.popitem(last=False)
         return True
 
-    def _take(self, held: Held, claim: Claim, now: float) -> None:
-        lease = Lease(self._pace.clock, now)
+    def _take(self, held: Held, claim: Claim, asked: float) -> None:
+        lease = Lease(self._pace.clock, asked)
         agent = self._agents.get(claim.task.agent)
         attempt = self._attempts[held] = Attempt(claim, agent, self._reporter.open(held), lease, self._tools)
         if self._leaving:

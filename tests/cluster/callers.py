@@ -44,6 +44,7 @@ async def opened() -> ShakyStore:
 async def running(store: MemoryStore, clock: ManualClock, *, fresh: bool = False) -> AsyncIterator[Ledger]:
     ledger = Ledger(store, clock.clock, fresh=fresh)
     loop = asyncio.create_task(ledger.run())
+    await asyncio.sleep(0)  # in which it reads its book, if it can
     yield ledger
     loop.cancel()
     await asyncio.wait([loop])

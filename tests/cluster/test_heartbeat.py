@@ -14,7 +14,7 @@ from cluster.lease import Lease
 
 from .links import AFTER, BEFORE, MemoryLink
 from .making import ManualClock
-from .workers import Given, make, settle, working
+from .workers import Given, beat, make, settle, working
 
 
 def test_a_call_and_what_it_brought_change_together() -> None:
@@ -55,7 +55,7 @@ def test_no_picture_misses_a_claim_whose_call_has_ended() -> None:
     assert missed == []
 
 
-def test_a_lease_holds_less_its_margin_from_its_arrival_then_from_each_heartbeat() -> None:
+def test_a_lease_holds_less_its_margin_from_its_call_then_from_each_heartbeat() -> None:
     clock = ManualClock()
     lease = Lease(lambda: clock.time, clock.time)
     start = clock.time
@@ -90,6 +90,35 @@ async def test_whoever_waits_for_a_lease_goes_on_at_its_renewal_and_never_once_i
     await settle()
     assert not lost.done()
     lost.cancel()
+
+
+async def test_a_claim_that_arrives_late_has_the_less_of_its_lease() -> None:
+    """As in a process that is frozen while the answer of its pull lies there: the ledger has given the task away."""
+    clock, go = ManualClock(), asyncio.Event()
+    ran: list[int] = []
+
+    async def script(ctx: Context, given: Given) -> int:
+        return await ctx.step("work", work, given.n)
+
+    async def work(n: int) -> int:
+        ran.append(n)
+        return n
+
+    link = MemoryLink()
+    async with working(link, script, clock=lambda: clock.time) as worker:
+        link.lag = go.wait
+        row = link.submit()
+        await settle()
+        clock.advance(LEASE)
+        go.set()
+        await link.until(lambda: bool(worker.held()))
+        await settle()
+        assert ran == [], "others may run it by now"
+
+        await beat(worker)
+        await link.ended(row)
+
+    assert ran == [0]
 
 
 async def test_the_thread_beats_while_the_loop_is_busy() -> None:

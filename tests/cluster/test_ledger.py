@@ -230,6 +230,21 @@ async def test_a_claim_that_never_arrived_is_back_at_once_and_free(ledger: Ledge
     assert (again.task.attempts, again.task.fence) == (1, 2)
 
 
+async def test_a_claim_on_its_way_while_a_tick_fails_is_not_taken_back(ledger: Ledger, store: ShakyStore) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    claim = await worker.claim()  # which its worker, as yet, has not got
+    store.down = True
+    with pytest.raises(Unavailable):
+        await ledger.submit(submission())
+    store.down = False
+
+    await worker.beat(open=(worker.call,))
+    await settled()
+
+    assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
 async def test_claims_survive_the_ledger_and_their_reports_are_taken(store: ShakyStore, clock: ManualClock) -> None:
     async with running(store, clock) as first:
         await first.submit(submission())

@@ -156,3 +156,35 @@ async def _until_accepted(ledger: Ledger) -> None:
             await asyncio.sleep(0.001)
         else:
             return
+
+
+async def test_a_ledger_that_starts_says_nothing_by_a_book_that_it_has_not_read(store: FarStore) -> None:
+    async with running(store, ManualClock()) as first:
+        await first.submit(submission())
+        worker = Caller(first, hello())
+        claim = await worker.claim()
+
+    store.away = True
+    async with running(store, ManualClock()) as second:
+        worker.ledger = second
+        await asyncio.sleep(0.01)
+        asked = (
+            worker.beat(claim),
+            second.counts(),
+            second.holders(),
+            second.tasks("", Filter(state="running"), None, 9),
+        )
+        for each in asked:
+            with pytest.raises(Unavailable):
+                await each
+        store.away = False
+
+        async with asyncio.timeout(2):
+            while not store_is_read(second):
+                await asyncio.sleep(0.005)
+        assert await worker.beat(claim) == []
+        assert await second.holders() == ["w1"]
+
+
+def store_is_read(ledger: Ledger) -> bool:
+    return bool(ledger.book.running)

@@ -12,7 +12,7 @@ import pytest
 
 from cluster import ticks
 from cluster.claims import Claim, Ending, Verdict
-from cluster.errors import Conflict
+from cluster.errors import Conflict, Expired
 from cluster.ledger import Ledger
 from cluster.limits import Rule
 from cluster.store import Writes
@@ -151,6 +151,18 @@ async def test_a_task_past_its_deadline_fails_without_a_run(ledger: Ledger, cloc
     assert '"type": "expired"' in (ended.error or "")
     with pytest.raises(Conflict, match="deadline"):
         await ledger.retry("", one.id)
+
+
+async def test_a_submission_sent_again_after_its_deadline_was_accepted_all_the_same(
+    ledger: Ledger, clock: ManualClock
+) -> None:
+    sent = submission(task(deadline=clock.time + 10))
+    await ledger.submit(sent)
+    clock.advance(11)
+
+    assert (await ledger.submit(sent)).replayed
+    with pytest.raises(Expired):
+        await ledger.submit(submission(task(deadline=clock.time)))
 
 
 async def test_a_task_that_is_found_past_its_deadline_is_not_started(store: ShakyStore, clock: ManualClock) -> None:

@@ -49,6 +49,7 @@ async def running(store: MemoryStore, clock: ManualClock) -> AsyncIterator[Ledge
     await store.open(owner.store_id, owner.generation)
     ledger = Ledger(store, clock.clock)
     loop = asyncio.create_task(ledger.run())
+    await asyncio.sleep(0)  # in which it reads its book
     yield ledger
     loop.cancel()
     await asyncio.wait([loop])

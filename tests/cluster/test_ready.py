@@ -177,6 +177,18 @@ async def test_a_delayed_task_comes_when_it_is_due_and_not_before() -> None:
     assert await drain(line, shelf, 50.0) == [later]
 
 
+async def test_an_alarm_that_rings_does_not_take_those_of_its_tick_with_it() -> None:
+    first, second = task(run_at=10.0), task(run_at=20.0)
+    shelf = Shelf(first)
+    line = shelf.make()
+    line.add(first, 0.0)
+    line.add(second, 10.1)
+
+    await line.fill(10.1, Writes(new={second.ref: second}))  # which the store does not have before its commit
+
+    assert line.next_alarm() == 20.0
+
+
 async def test_one_keys_million_does_not_hold_up_anothers_ten() -> None:
     many = [task(limit_key="many") for _ in range(200)]
     few = [task(limit_key="few") for _ in range(10)]
