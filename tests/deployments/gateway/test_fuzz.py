@@ -123,6 +123,8 @@ async def test_no_request_breaks_a_route(
     method, path = route
     for name in re.findall(r"\{\w+\}", path):
         path = path.replace(name, data.draw(SEGMENTS | st.just(submitted)) or "x")
+    if path.endswith("/events"):  # the events of a task that goes on have no end
+        await client.post(f"/v1/tasks/{submitted}/cancel")
     queries = data.draw(st.dictionaries(QUERIES, TEXTS, max_size=3) | st.just({}))
     headers = {name: value.translate(None, b"\r\n\0") for name, value in data.draw(HEADERS).items()}
 
