@@ -198,7 +198,9 @@ class Host(Generic[In, Out]):
     def _waits(self, journal: Journal, rehearsal: Rehearsal) -> Waits:
         kept, task = self._kept, ("", self.task_id)
         signals = kept.signals.values()
-        return Waits(task, journal, rehearsal, rehearsal.suspend, signals=signals, started=kept.started)
+        return Waits(
+            task, journal, rehearsal, rehearsal.suspend, signals=signals, sent=self._sent, started=kept.started
+        )
 
     def _end(self, rehearsal: Rehearsal) -> None:
         """Keep what was recorded. Raises Crash or Waiting, whatever the agent made of it (an exception group, say)."""

@@ -82,26 +82,34 @@ class Waits:
         suspend: Callable[[tuple[Wait, ...]], None],
         *,
         signals: Iterable[SignalSent] = (),
+        sent: int = 0,
         started: Iterable[str] = (),
     ) -> None:
-        """`task` is (tenant, id); `signals` are those not taken, `started` the steps that began once and for all."""
+        """`task` is (tenant, id); of the `sent` signals so far `signals` are those not taken; `started` are the steps
+        that began once and for all."""
         self.keeper = keeper
         self.started = set(started)
         self.branches = Branches(keeper.now, suspend)
         self._task = task
         self._journal = journal
         self._signals: dict[str, deque[SignalSent]] = {}
+        self._sent = sent
+        self._ahead: dict[int, SignalSent] = {}  # those that came before an earlier one has
         self._groups: dict[StepId, str] = {}  # of calls that were reached
         self._called: set[StepId] = set()  # in this run
         self._heard: list[StepId] = []  # children that ended meanwhile
         self._ended: Counter[str] = Counter()  # those of them whose call was reached by then, by group
-        for sent in signals:
-            self._keep(sent)
+        for each in signals:
+            self._keep(each)
 
     def hear(self, news: News) -> None:
         """Something came: whoever waits for it goes on."""
         if isinstance(news, SignalSent):
-            self._keep(news)
+            # What was lost on its way must not be overtaken: the host tells of it in the next run.
+            self._ahead[news.number] = news
+            while (following := self._ahead.pop(self._sent, None)) is not None:
+                self._sent += 1
+                self._keep(following)
         else:
             self._journal.add(news)
             self._heard.append(news.id)

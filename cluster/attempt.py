@@ -180,7 +180,9 @@ class Attempt:
         durable = Durable(
             claim, self._policy, self.line, self.lease, self._tools.pace, self._tools.callees, self._arrived
         )
-        self._waits = Waits(task.ref, journal, durable, self._suspend, signals=claim.signals, started=claim.started)
+        self._waits = Waits(
+            task.ref, journal, durable, self._suspend, signals=claim.signals, sent=task.signals, started=claim.started
+        )
         for news in self._news:
             self._waits.hear(news)
         context = RunContext(facts, journal, durable, store, self._waits)

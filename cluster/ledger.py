@@ -56,7 +56,7 @@ class Ledger(Scheduling):
         self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish)
         self._measuring = Measuring(store, self._clock, self._stats)
         self._chores = Chores(self._ticks, store, self._clock)
-        self._timetable = Timetable(self._ticks, store, self._clock, self._parking, terms.policies)
+        self._timetable = Timetable(self._ticks, store, self._clock, terms.policies)
         self._sweeper = Sweeper(self._ticks, store, self._clock, terms)
         self._waiting_tasks = 0
         self._ends: Waiters[Task] = Waiters()
@@ -198,9 +198,6 @@ class Ledger(Scheduling):
     async def cancel(self, tenant: str, id: str) -> Task | None:
         """The task with its cancel recorded. Raises Conflict if it had ended otherwise."""
         task: Task | None = await self._ticks.move(*steered((tenant, id), steering.cancel))
-        holding = self.book.running.get((tenant, id))
-        if holding is not None:
-            self._parking.answer(self.book, holding.worker)
         return task
 
     async def retry(self, tenant: str, id: str, once: Once | None = None) -> Task | None:
@@ -288,11 +285,7 @@ class Ledger(Scheduling):
         if self._parking.is_gone(worker.id):
             return Orders(stop=True)
         self.book.first_call.setdefault(worker.id, call)
-        orders = self._parking.orders(self.book, worker.id)
-        if orders.cancels or orders.news:
-            self._parking.answer(self.book, worker.id)
-            return orders
-        self._ticks.look()
+        self._ticks.look()  # it tells what there is: what this book says now may not be durable
         return await self._parking.park(worker, call, self._clock.now())
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
@@ -365,8 +358,6 @@ class Ledger(Scheduling):
             return moved
 
         moved: int = await self._ticks.move(apply, lambda store, _: store.many(refs))
-        for worker in {holding.worker for holding in map(self.book.running.get, refs) if holding is not None}:
-            self._parking.answer(self.book, worker)
         return moved
 
     def _publish(self, writes: Writes) -> None:

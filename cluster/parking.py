@@ -68,6 +68,14 @@ class Parking:
         if worker in self._parked:
             self._resolve(worker, self.orders(book, worker, claims))
 
+    def tell(self, book: Book) -> None:
+        """Answer the pulls of those workers that were not told all."""
+        for worker in list(self._parked):
+            if worker in book.news or (
+                book.canceling and any(held not in self._told for held in cancels(book, worker))
+            ):
+                self.answer(book, worker)
+
     def answer_all(self, orders: Orders) -> None:
         for worker in list(self._parked):
             self._resolve(worker, orders)

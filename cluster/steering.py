@@ -73,7 +73,6 @@ def cancel(book: Book, ref: Ref, stored: Task | None) -> Task | None:
             holding.task = holding.task.but(cancel_requested_at=now)
             book.canceling.add(ref)
             book.put(holding.task, holding.task.state)
-            book.news[holding.worker] += []  # whoever has news is told, and of cancels with it
         return holding.task
     task = book.look(ref, stored)
     if task is None or task.state == State.CANCELED:

@@ -183,8 +183,7 @@ class Ticks:
                 orders = self._parking.orders(self.book, worker, claims.pop(worker, ()))
                 outcome = Answer(tuple(outcome), orders)
             _resolve(move, outcome)
-        for worker in list(self.book.news):
-            self._parking.answer(self.book, worker)
+        self._parking.tell(self.book)
 
     def _expire(self) -> None:
         if self._clock.monotonic() >= self._expire_at:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 from .alarms import Alarms
 from .book import Book, Clock
 from .errors import Unavailable
-from .parking import Parking
 from .schedule import Policy, Schedule, due, firing, pause, placed, task_of
 from .steering import cancel
 from .store import Store, Writes
@@ -37,23 +36,13 @@ class _Found(NamedTuple):
     known: dict[Ref, Task]  # those that were created before, where there is cause to ask
 
 
-class _Done(NamedTuple):
-    """What came of a look: which tasks were canceled, and when to look again."""
-
-    canceled: tuple[Ref, ...] = ()
-    next_at: float | None = None
-
-
 class Timetable:
     """The schedules of a ledger; `noted` hears of each commit. Their place in time is in the store, none of it here."""
 
-    def __init__(
-        self, ticks: Ticks, store: Store, clock: Clock, parking: Parking, policies: Mapping[str, Policy]
-    ) -> None:
+    def __init__(self, ticks: Ticks, store: Store, clock: Clock, policies: Mapping[str, Policy]) -> None:
         self._ticks = ticks
         self._store = store
         self._clock = clock
-        self._parking = parking
         self._policies = policies  # by agent
         self._alarms: Alarms[Key] = Alarms()
         self._holding: set[Key] = set()  # which wait for a task of theirs to end
@@ -167,20 +156,18 @@ class Timetable:
             known = await store.many(_refs(schedule, self._clock.now())) if careful else {}
             return _Found(schedule, unended, known)
 
-        def apply(book: Book, found: _Found | None) -> _Done:
+        def apply(book: Book, found: _Found | None) -> float | None:
             if found is None or key in book.writes.schedules:  # what this tick changes is noted, and looked at again
-                return _Done()
+                return None
             try:
                 return _do(book, found, self._policies.get(found.schedule.agent))
             except Exception:  # one schedule that the cron library cannot do must not hold up all of a tick
                 log.exception("the times of schedule %s cannot be told", key[1])
-                return _Done(next_at=book.clock.now() + STUCK)
+                return book.clock.now() + STUCK
 
-        done: _Done = await self._ticks.move(apply, needs)
-        if done.next_at is not None:
-            self._at(key, done.next_at)
-        for holding in filter(None, map(self._ticks.book.running.get, done.canceled)):
-            self._parking.answer(self._ticks.book, holding.worker)
+        next_at: float | None = await self._ticks.move(apply, needs)
+        if next_at is not None:
+            self._at(key, next_at)
 
     def _note(self, key: Key, found: Schedule | None) -> None:
         self._holding.discard(key)
@@ -227,7 +214,8 @@ class Scheduling:
         return await self._timetable.pause(tenant, name, paused)
 
 
-def _do(book: Book, found: _Found, policy: Policy | None) -> _Done:
+def _do(book: Book, found: _Found, policy: Policy | None) -> float | None:
+    """Do what is due. It brings the moment to look again."""
     going = _going(book, found)
     outcome = firing(found.schedule, book.clock.now(), len(going))
     tasks = [task_of(found.schedule, at, policy, book.clock.now()) for at in outcome.times]
@@ -239,8 +227,7 @@ def _do(book: Book, found: _Found, policy: Policy | None) -> _Done:
     if outcome.dropped:
         log.info("schedule %s: %d times without a task, its last has not ended", found.schedule.name, outcome.dropped)
     _keep(book, outcome.schedule, found.schedule)
-    canceled = tuple(task.ref for task in going) if outcome.cancel else ()
-    return _Done(canceled, None if outcome.schedule.paused else outcome.schedule.next_at)
+    return None if outcome.schedule.paused else outcome.schedule.next_at
 
 
 def _going(book: Book, found: _Found) -> list[Task]:

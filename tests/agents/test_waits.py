@@ -26,6 +26,7 @@ from agents import (
 from agents.branches import Suspended
 from agents.errors import InvalidInput, StepError, StepMismatch, UnknownAgent
 from agents.testing import Crash, Host, Waiting
+from agents.waits import SignalSent
 
 Script = Callable[[Context], Awaitable[Any]]
 
@@ -253,6 +254,21 @@ async def test_a_signal_that_a_cancelled_branch_would_have_taken_is_left_to_the_
     listener = host(script)
 
     assert await listener.run(None) == 1
+
+
+async def test_signals_that_arrive_out_of_order_are_taken_in_order() -> None:
+    async def script(ctx: Context) -> Any:
+        async def work() -> None:
+            live = listener._live
+            assert live is not None
+            for number in (2, 0, 1):
+                live.hear(SignalSent(number, "word", str(number)))
+
+        return [await asyncio.gather(*(ctx.signal("word", key=str(n)) for n in range(3)), ctx.step("work", work))]
+
+    listener = host(script)
+
+    assert await listener.run(None) == [[0, 1, 2, None]]
 
 
 # once every branch waits

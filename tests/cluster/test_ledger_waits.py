@@ -10,7 +10,7 @@ import pytest
 from agents.events import Emitted
 from cluster import waits
 from cluster.claims import Called, Claim, Ending, SignalSent, Verdict
-from cluster.errors import Conflict
+from cluster.errors import Conflict, Unavailable
 from cluster.ledger import Ledger
 from cluster.task import Origin, Task
 from cluster.waits import Waits
@@ -436,3 +436,39 @@ async def test_a_running_child_hears_of_its_trees_cancel_at_once(ledger: Ledger)
     await ledger.cancel("", claim.task.id)
 
     assert [held[1] for held in (await asyncio.wait_for(pull, 2)).cancels] == ["c1"]
+
+
+async def test_nobody_is_told_of_a_signal_or_a_cancel_before_it_is_durable(ledger: Ledger, store: ShakyStore) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    store.gate.clear()
+    signal = asyncio.create_task(ledger.signal("", claim.task.id, "go", "1"))
+    cancel = asyncio.create_task(ledger.cancel("", claim.task.id))
+    await settled()
+
+    pull = asyncio.create_task(worker.pull())
+    await settled()
+    assert not pull.done()
+    store.gate.set()
+    orders = await asyncio.wait_for(pull, 2)
+
+    assert (len(orders.news), len(orders.cancels)) == (1, 1)
+    await asyncio.gather(signal, cancel)
+
+
+async def test_a_signal_that_could_not_be_stored_is_told_to_nobody(ledger: Ledger, store: ShakyStore) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    pull = asyncio.create_task(worker.pull())
+    await settled()
+    store.down = True
+    with pytest.raises(Unavailable):
+        await ledger.signal("", claim.task.id, "go", "1")
+    store.down = False
+    await settled()
+    assert not pull.done()
+
+    await ledger.signal("", claim.task.id, "go", "2")
+
+    ((_, news),) = (await asyncio.wait_for(pull, 2)).news
+    assert news == (SignalSent(0, "go", "2"),)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from pydantic import BaseModel
@@ -21,15 +23,16 @@ from cluster.memory import MemoryStore
 from cluster.pace import Pace
 from cluster.sqlite import SqliteStore
 from cluster.store import Store, StoreFailed, Writes
-from cluster.task import Filter, Task
+from cluster.task import Filter, Once, Step, Task
 from cluster.worker import Worker
 
 from .making import submission, task
 
 T = TypeVar("T")
-SCHEDULES = 25  # for each store
+SCHEDULES = 15  # for each store
 FAULTS = 8  # in each schedule
 TASKS = 12
+QUICK = Background(retry=Retry(base=0.001, cap=0.002), max_attempts=50)
 
 
 class Sums(BaseModel):
@@ -80,7 +83,8 @@ class Chaos:
     async def _submit(self) -> list[str]:
         ids = []
         for _ in range(TASKS):
-            one = task(agent="sums", input=f'{{"steps":{self.roll.randrange(4)}}}', max_attempts=50)
+            agent = self.roll.choice(["sums", "sums", "wanders"])
+            one = task(agent=agent, input=f'{{"steps":{self.roll.randrange(4)}}}', max_attempts=50)
             await self.insist(lambda ledger, one=one: ledger.submit(submission(one)))  # type: ignore[misc]
             ids.append(one.id)
             await asyncio.sleep(self.roll.random() * 0.01)
@@ -120,10 +124,12 @@ class Chaos:
 
     def start_worker(self) -> None:
         id = new_id()
-        agent = Summing(self)
+        agents: list[Agent[Any, Any]] = [Summing(self), Wandering(self), Replying(self)]
+        slots = {"sums": 4, "wanders": 2, "replies": 1}
         pace = Pace(grace=0.5, flush=0.5, beat=0.01, pause=0.001, longest_pause=0.01)
         link = self._links[id] = Link(self)
-        worker = Worker(Hello(id, "cpu1", {"sums": 4}), {"sums": agent}, link, "nowhere", die=lambda: None, pace=pace)
+        by_name = {agent.name: agent for agent in agents}
+        worker = Worker(Hello(id, "cpu1", slots), by_name, link, "nowhere", die=lambda: None, pace=pace)
         self._workers[id] = asyncio.create_task(worker.run())
 
     async def kill_worker(self, id: str, *, told: bool, fault: bool = False) -> None:
@@ -133,6 +139,21 @@ class Chaos:
         await asyncio.wait([run])
         if told:
             await self.insist(lambda ledger: ledger.worker_lost(id, fault=fault))
+
+    async def signal(self, id: str, name: str, payload: int, key: str) -> None:
+        """As a client does that insists, and sends its key along."""
+        once = Once("signal", f"{key}-{payload}", "")
+        await self.insist(lambda ledger: ledger.signal("", id, name, str(payload), once))
+
+    def note(self, id: str, step: str, recorded: list[Step]) -> None:
+        """A step runs; it must not be recorded."""
+        if step in {each.name + each.key for each in recorded}:
+            self.ran_again.append(f"{id} {step}")
+
+    def luck(self) -> None:
+        """Raises now and then."""
+        if not self.quiet and self.roll.random() < 0.1:
+            raise RuntimeError("flaky")
 
     async def insist(self, ask: Callable[[Ledger], Awaitable[T]]) -> T:
         """Ask until somebody answers, as clients do; a call that hangs is asked again."""
@@ -192,7 +213,8 @@ class Summing(Agent[Sums, int]):
     """Adds numbers up, one step each, and now and then raises."""
 
     name = "sums"
-    background = Background(retry=Retry(base=0.001, cap=0.002), max_attempts=50)
+    version = "v1"
+    background = QUICK
 
     def __init__(self, chaos: Chaos) -> None:
         self._chaos = chaos
@@ -205,13 +227,63 @@ class Summing(Agent[Sums, int]):
         return total
 
     async def _add(self, id: str, number: int) -> int:
-        recorded = {step.key for step in await self._chaos.store.steps("", id)}
-        if f"#{number}" in recorded:
-            self._chaos.ran_again.append(f"{id} add#{number}")
+        self._chaos.note(id, f"add#{number}", await self._chaos.store.steps("", id))
         await asyncio.sleep(self._chaos.roll.random() * 0.003)
-        if not self._chaos.quiet and self._chaos.roll.random() < 0.1:
-            raise RuntimeError("flaky")
+        self._chaos.luck()
         return number
+
+
+class Wandering(Agent[Sums, list[int]]):
+    """Waits in every way: for the time, for itself, for another, and for those it calls."""
+
+    name = "wanders"
+    version = "v1"
+    background = QUICK
+
+    def __init__(self, chaos: Chaos) -> None:
+        self._chaos = chaos
+
+    async def run(self, ctx: Context, sums: Sums) -> list[int]:
+        await ctx.emit(Progress(message="0"))
+        sizes = range(sums.steps + 1)
+        async with asyncio.TaskGroup() as group:
+            heard = group.create_task(self._hear(ctx, sums.steps))
+            group.create_task(ctx.sleep(0.004))
+            group.create_task(ctx.step("tell myself", lambda: self._tell(ctx, sums.steps)))
+        reply, word = await asyncio.gather(ctx.call("replies", ctx.task_id), ctx.signal("reply"))
+        try:
+            late = await ctx.signal("never", timeout=0.003)
+        except TimeoutError:
+            late = -1
+        self._chaos.luck()
+        one = await ctx.call(Summing, sums)
+        many = await ctx.map(Summing, [Sums(steps=size) for size in sizes], parallel=2)
+        return [*heard.result(), reply, word, late, one, *many]
+
+    async def _hear(self, ctx: Context, words: int) -> list[int]:
+        return [await ctx.signal("word") for _ in range(words)]
+
+    async def _tell(self, ctx: Context, words: int) -> None:
+        self._chaos.note(ctx.task_id, "tell myself#0", await self._chaos.store.steps("", ctx.task_id))
+        for word in range(words):
+            await self._chaos.signal(ctx.task_id, "word", word, ctx.step_key)
+
+
+class Replying(Agent[str, int]):
+    """Sends the task that called it a signal."""
+
+    name = "replies"
+    version = "v1"
+    background = QUICK
+
+    def __init__(self, chaos: Chaos) -> None:
+        self._chaos = chaos
+
+    async def run(self, ctx: Context, caller: str) -> int:
+        await ctx.step("reply", lambda: self._chaos.signal(caller, "reply", 7, ctx.step_key))
+        await ctx.sleep(0.002)
+        self._chaos.luck()
+        return 8
 
 
 class ShakyMemory(MemoryStore):
@@ -275,13 +347,34 @@ async def check(chaos: Chaos, tasks: list[Task]) -> None:
     assert chaos.ran_again == []
     for ended in tasks:
         steps = int(ended.input.split(":")[1].rstrip("}"))
-        assert (ended.state, ended.output) == ("completed", str(sum(range(steps)))), ended
-        _, events = await chaos.store.events("", ended.id, -1, 10_000)
-        assert [event.seq for event in events] == list(range(len(events)))
-        assert events[-1].type == "output"
-        assert sum(event.type == "output" for event in events) == 1
-        assert sum(event.type == "step.completed" for event in events) == steps
-        said = [event.data for event in events if event.type == "progress"]
-        assert said == sorted(set(said)), "an emit outside of steps is told once"
+        children = await chaos.store.tasks("", Filter(parent_id=ended.id), None, 1000)
+        if ended.agent == "sums":
+            assert (ended.state, ended.output, children) == ("completed", str(sum(range(steps))), []), ended
+        else:
+            sums = [sum(range(size)) for size in (steps, *range(steps + 1))]
+            output = [*range(steps), 8, 7, -1, *sums]
+            assert (ended.state, json.loads(ended.output or "null")) == ("completed", output), ended
+            assert Counter(child.agent for child in children) == {"replies": 1, "sums": steps + 2}
+            assert ended.children == steps + 3
+    everything = await chaos.store.tasks("", Filter(), None, 1000)
+    assert len(everything) == TASKS + sum(ended.children for ended in tasks)
+    for each in everything:
+        await check_history(chaos, each)
     assert await chaos.store.running() == []
-    assert len(await chaos.store.tasks("", Filter(), None, 1000)) == TASKS
+
+
+async def check_history(chaos: Chaos, ended: Task) -> None:
+    """Each event has its number, each step stands there once, and there is one end."""
+    assert ended.state == "completed", ended
+    steps = [step.name + step.key for step in await chaos.store.steps("", ended.id)]
+    assert len(steps) == len(set(steps))
+    if ended.agent == "sums":
+        assert steps == [f"add#{number}" for number in range(int(ended.input.split(":")[1].rstrip("}")))]
+    _, events = await chaos.store.events("", ended.id, -1, 10_000)
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert events[-1].type == "output"
+    assert sum(event.type == "output" for event in events) == 1
+    assert sum(event.type == "step.completed" for event in events) == len(steps)
+    said = [event.data for event in events if event.type == "progress"]
+    assert said == sorted(set(said)), "an emit outside of steps is told once"
+    assert (await chaos.store.pasts([ended.ref]))[ended.ref].signals == (), "each signal was taken"

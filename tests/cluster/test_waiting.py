@@ -279,6 +279,47 @@ async def test_a_signal_reaches_a_branch_that_waits_beside_one_that_works() -> N
     assert (ended.output, ended.fence) == ('[1,"worked"]', 1)
 
 
+async def test_a_signal_whose_news_was_lost_is_not_overtaken() -> None:
+    working, go = asyncio.Event(), asyncio.Event()
+
+    async def script(ctx: Context, number: int) -> list[Any]:
+        async def work() -> None:
+            working.set()
+            await go.wait()
+
+        _, *words = await asyncio.gather(
+            ctx.step("work", work), ctx.signal("word", key="a"), ctx.signal("word", key="b")
+        )
+        return words
+
+    async with house() as home:
+        home.hire(agent("both", script))
+        link: Any = home.links["w1"]
+        pull = link.pull
+
+        async def deaf_once(hello: Any, call: int) -> Any:
+            orders = await pull(hello, call)
+            if orders.news:
+                link.pull = pull
+                lost.set()
+            return orders._replace(news=())
+
+        lost = asyncio.Event()
+        id = await home.submit("both")
+        await asyncio.wait_for(working.wait(), 10)
+        link.pull = deaf_once
+        await asyncio.sleep(0.02)
+        await home.ledger.pull(home.workers["w1"].hello, 10_000)  # answers the parked one, which is not deaf yet
+        await home.ledger.signal("", id, "word", '"first"')
+        await asyncio.wait_for(lost.wait(), 10)
+        await home.ledger.signal("", id, "word", '"second"')
+        await asyncio.sleep(0.05)
+        go.set()
+        ended = await home.ended(id)
+
+    assert (ended.output, ended.attempts, ended.fence) == ('["first","second"]', 1, 2)
+
+
 async def test_a_signal_that_does_not_come_times_out_and_takes_nothing() -> None:
     async def script(ctx: Context, number: int) -> list[Any]:
         try:
