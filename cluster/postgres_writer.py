@@ -62,6 +62,8 @@ class Writer:
         self._session: _Session | None = None
         self._known: list[str] = []  # sessions the store may be in: our last one, and those of which we never heard
         self._connecting = asyncio.Lock()
+        self._in_flight = False  # a commit of ours may have happened: the store may be a tick further than we know
+        self._strange = False  # it was found at another tick than we left it at
 
     async def take(self, *, create: bool, expect: str) -> Owner:
         """A new generation. Raises StoreProblem, Unavailable."""
@@ -97,7 +99,11 @@ class Writer:
     async def commit(self, writes: Writes) -> None:
         """As Store.commit."""
         session = await self.session()
+        if self._strange:
+            self._strange = False
+            raise StoreFailed("the store is not as this ledger knew it; its server may have been replaced by another")
         tick = self._owner.tick
+        self._in_flight = True
         try:
             async with asyncio.timeout(self._address.patience):
                 await self._write(session, loads(writes))
@@ -105,6 +111,7 @@ class Writer:
             raise Fenced(f"the store has another owner than {self._owner}") from None
         except TROUBLES as error:
             if not is_lost(session.connection, error):
+                self._in_flight = False
                 raise StoreFailed(sentence(error)) from None
             session.connection.terminate()
             if not await self._has_happened(tick, error):
@@ -112,6 +119,7 @@ class Writer:
         except BaseException:
             session.connection.terminate()
             raise
+        self._in_flight = False
         self._owner = self._owner._replace(tick=tick + 1)
 
     def close(self) -> None:
@@ -125,7 +133,10 @@ class Writer:
             connection = await self._connect()
         except StoreProblem as error:  # it was none when we opened the store: it may pass
             raise Unavailable(str(error)) from None
+        tick = self._owner.tick
         await self._take_over(connection, self._known)
+        self._strange |= self._owner.tick != tick and not self._in_flight
+        self._in_flight = False
 
     async def _take_over(self, connection: Any, known: list[str] | None) -> None:
         """Begin a session on this connection, in the place of one of these (None: of any)."""
@@ -155,7 +166,7 @@ class Writer:
                     raise
                 await asyncio.sleep(PAUSE)
             else:
-                return self._owner.tick != tick
+                return self._owner.tick == tick + 1
 
     async def _connect(self) -> Any:
         """A connection whose commits last. Raises StoreProblem, Unavailable."""

@@ -194,6 +194,34 @@ async def test_what_stays_unknown_is_neither_yes_nor_no_and_the_next_read_settle
     assert await tick(postgres_url) == 1
 
 
+async def test_a_server_that_has_lost_commits_is_noticed_before_the_next(
+    store: PostgresStore, proxy: Proxy, postgres_url: str
+) -> None:
+    lost = task()
+    await store.commit(new(task()))
+    await store.commit(new(lost))
+    # as a failover may
+    await say(postgres_url, f"delete from task where id='{lost.id}'", "update owner set tick=1")
+    proxy.cut()
+    await asyncio.sleep(0.05)
+
+    with pytest.raises(StoreFailed, match="not as this ledger knew it"):
+        await store.commit(moved(lost._replace(state="failed")))
+
+    assert await store.task(*lost.ref) is None
+    await store.commit(new(lost))
+    assert await tick(postgres_url) == 2
+
+
+async def test_a_lost_connection_alone_is_no_reason_to_start_anew(store: PostgresStore, proxy: Proxy) -> None:
+    for _ in range(3):
+        await store.commit(new(task()))
+        proxy.cut()
+        await asyncio.sleep(0.05)
+        assert await store.running() == []
+        await store.commit(new(task()))
+
+
 # one ledger
 
 
