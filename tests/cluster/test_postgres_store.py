@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from cluster import postgres_schema
 from cluster.errors import StoreProblem
 from cluster.postgres import PostgresStore
 from cluster.postgres_schema import ROWS, VERSION
@@ -17,8 +18,8 @@ from cluster.stores import store_at
 from tests.postgres import OwnServer, Server, drop_database, postgres
 
 from .making import task
-from .on_postgres import say, take
-from .store_contract import StoreContract, new
+from .on_postgres import opened, say, take
+from .store_contract import StoreContract, new, step_row
 
 
 class TestPostgresStore(StoreContract):
@@ -97,6 +98,49 @@ async def test_a_store_of_a_newer_schema_is_refused(postgres_url: str) -> None:
         take(postgres_url, create=False)
     with pytest.raises(StoreProblem, match="newer Rubato"):
         await PostgresStore(postgres_url).open(owner.store_id, owner.generation)
+
+
+@pytest.mark.parametrize("by", ["take", "open"])
+async def test_an_older_schema_moves_forward_and_keeps_what_it_has(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    async with opened(postgres_url) as store:
+        await store.commit(new(one := task()))
+        owner = store._writer._owner
+    _newer(monkeypatch, "alter table task add column mood text", "alter table step alter column seq type bigint")
+
+    if by == "take":
+        owner = take(postgres_url, create=False)
+    store = PostgresStore(postgres_url)
+    await store.open(owner.store_id, owner.generation)
+    writes = new(other := task())
+    writes.steps.append(step_row(other, "think", 2**31))
+    await store.commit(writes)
+
+    assert await store.many([one.ref, other.ref]) == {one.ref: one, other.ref: other}
+    assert [tuple(row) for row in await say(postgres_url, "select version from rubato")] == [(VERSION + 1,)]
+    await store.close()
+
+
+async def test_a_step_forward_that_fails_leaves_everything_as_it_was(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = take(postgres_url)
+    with monkeypatch.context() as newer:
+        _newer(newer, "alter table task add column mood text", "alter table nothing add column mood text")
+        with pytest.raises(StoreProblem, match="nothing"):
+            take(postgres_url, create=False)
+
+    store = PostgresStore(postgres_url)
+    await store.open(owner.store_id, owner.generation)
+    assert "mood" not in {name for (name,) in await say(postgres_url, "select attname::text from pg_attribute")}
+    await store.close()
+
+
+def _newer(monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:
+    """As if this were the next version, whose schema needs these."""
+    monkeypatch.setattr(postgres_schema, "MIGRATIONS", (*postgres_schema.MIGRATIONS, statements))
+    monkeypatch.setattr(postgres_schema, "VERSION", VERSION + 1)
 
 
 @pytest.mark.parametrize("theirs", ["table task (n int)", "table rubato (title text)", "table rubato (version int)"])
