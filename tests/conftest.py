@@ -12,6 +12,13 @@ import pytest
 from tests.postgres import GIVEN, OwnServer, Server, drop_database, is_there, make_database, make_empty, postgres
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for a PostgreSQL is marked so: the fast gate does without."""
+    for item in items:
+        if {"own_postgres", "postgres_server", "postgres_url"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("postgres")
+
+
 @pytest.fixture(scope="session")
 def own_postgres() -> Iterator[OwnServer]:
     """A PostgreSQL of ours, which a test may kill, and must then restart."""

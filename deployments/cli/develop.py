@@ -25,7 +25,7 @@ class Gate(NamedTuple):
     command: tuple[str, ...]  # arguments of Python
 
 
-UNIT_TESTS = ("-m", "pytest", "-m", "not ray and not models and not long")
+UNIT_TESTS = ("-m", "pytest", "-m", "not ray and not models and not postgres and not long")
 
 # The slow ones first: two run side by side.
 GATES = (
@@ -46,7 +46,7 @@ def test(context: typer.Context, long: Long = False) -> None:
 
 
 def check() -> None:
-    """The fast gate: format, lint, types, imports, and the unit tests that need neither Ray nor models."""
+    """The fast gate: format, lint, types, imports, and the unit tests that need neither Ray, models nor PostgreSQL."""
     failed = False
     with ThreadPoolExecutor(2) as lanes:
         for done in as_completed([lanes.submit(_pass, gate) for gate in GATES]):
