@@ -76,7 +76,8 @@ def cancel_children(book: Book, parent: Task | None, children: Iterable[Task]) -
     for stored in children:
         child = book.look(stored.ref, stored)
         if child is not None and not is_over(child):
-            _mark(book, child, UNHEARD)
+            if child.told != TOLD:  # as one that was retried by itself may be
+                _mark(book, child, UNHEARD)
             cancel(book, child.ref, child)
 
 

@@ -10,7 +10,7 @@ import pytest
 from cluster import waits
 from cluster.claims import Called, Claim, Ending, Verdict
 from cluster.ledger import Ledger
-from cluster.task import Origin, Task
+from cluster.task import TOLD, Origin, Task
 from cluster.waits import Waits
 
 from .callers import Caller, ShakyStore, opened, running, settled
@@ -135,3 +135,19 @@ async def test_a_child_that_ended_while_nobody_listened_is_heard_of(ledger: Ledg
 
     assert [record.value for record in again.journal] == ['{"output":{"text":"hello"}}']
     assert (again.task.id, (await state(ledger, "c1")).attempts) == ("p", 1)
+
+
+async def test_what_stands_in_a_journal_stays_told_when_its_child_runs_again_and_is_canceled(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=1))
+    await ledger.submit(submission(task(id="p")))
+    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    await worker.report(report(await worker.claim(), 1, verdict=Verdict(Ending.FAILED, error="{}")))
+    parent = await worker.claim()
+    assert (await state(ledger, "c1")).told == TOLD
+    await ledger.retry("", "c1")
+
+    await worker.report(report(parent, 1, verdict=Verdict(Ending.FAILED, error="{}")))
+    await settled()
+
+    child = await state(ledger, "c1")
+    assert (child.cancel_requested_at is not None, child.told) == (True, TOLD)
