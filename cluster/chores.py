@@ -153,5 +153,4 @@ def _overdue(book: Book, tasks: list[Task]) -> int:
 
 def _cancel(book: Book, family: tuple[Task | None, list[Task]]) -> int:
     parent, children = family
-    cancel_children(book, parent, children)
-    return len(children)
+    return len(children) if cancel_children(book, parent, children) else 0  # else it would look again for ever

@@ -68,17 +68,20 @@ def tell_parents(book: Book, children: Iterable[Task], known: Known) -> None:
             _tell(book, parent, child)
 
 
-def cancel_children(book: Book, parent: Task | None, children: Iterable[Task]) -> None:
-    """Cancel those that have not ended meanwhile, unless their parent goes on again."""
+def cancel_children(book: Book, parent: Task | None, children: Iterable[Task]) -> bool:
+    """Cancel those that have not ended meanwhile, unless their parent goes on again. Says whether there were any."""
     parent = None if parent is None else book.look(parent.ref, parent)
     if parent is not None and not is_over(parent):
-        return
+        return False
+    found = False
     for stored in children:
         child = book.look(stored.ref, stored)
         if child is not None and not is_over(child):
+            found = True
             if child.told != TOLD:  # as one that was retried by itself may be
                 _mark(book, child, UNHEARD)
             cancel(book, child.ref, child)
+    return found
 
 
 def outcome(child: Task) -> str:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cluster import waits
+from cluster import chores, waits
 from cluster.claims import Called, Claim, Ending, Verdict
 from cluster.ledger import Ledger
 from cluster.task import TOLD, Origin, Task
@@ -103,8 +103,19 @@ async def test_a_canceled_child_past_its_deadline_is_heard_of_as_canceled(ledger
     assert "canceled" in again.journal[0].value
 
 
-async def test_children_of_a_parent_that_was_retried_meanwhile_go_on(ledger: Ledger, store: ShakyStore) -> None:
+async def test_children_of_a_parent_that_was_retried_meanwhile_go_on(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The look for children to cancel comes late: their parent lives again."""
+    monkeypatch.setattr(chores, "SOME", 1)
+    looks: list[str] = []
+    look = store.children
+
+    async def counted(tenant: str, parent_id: str, limit: int) -> list[Task]:
+        looks.append(parent_id)
+        return await look(tenant, parent_id, limit)
+
+    monkeypatch.setattr(store, "children", counted)
     worker = Caller(ledger, hello(slots=1))
     await ledger.submit(submission(task(id="p")))
     await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
@@ -120,6 +131,7 @@ async def test_children_of_a_parent_that_was_retried_meanwhile_go_on(ledger: Led
     await settled()
 
     assert (await state(ledger, "c1")).cancel_requested_at is None
+    assert looks == ["p"], "and it does not look again for ever"
 
 
 async def test_a_child_that_ended_while_nobody_listened_is_heard_of(ledger: Ledger) -> None:
