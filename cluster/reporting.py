@@ -84,12 +84,6 @@ def worker_lost(book: Book, worker: str, *, fault: bool) -> None:
     book.forget_worker(worker)
 
 
-def release_all(book: Book) -> None:
-    """A new generation began: the workers of the last one are gone, and no task is to blame."""
-    for worker in list(book.by_worker):
-        worker_lost(book, worker, fault=False)
-
-
 def expire(book: Book) -> list[Holding]:
     """Take back the claims whose lease has run out, and say which."""
     now = book.clock.monotonic()

@@ -17,7 +17,7 @@ from .book import Book, Clock
 from .claims import Answer, Claim, Held, Orders, SignalSent
 from .errors import Fenced, Unavailable
 from .parking import Listener, Parking
-from .reporting import expire, release, release_all
+from .reporting import expire, release
 from .stats import Stats
 from .store import Past, Store, StoreFailed, Writes
 
@@ -67,7 +67,7 @@ class Ticks:
             self._give_up(error, [])
         self._loaded = True
         if fresh:
-            self._release_all()
+            self._release_old([holding.held for holding in self.book.running.values()])
 
     def move(
         self, apply: Apply, needs: Needs | None = None, listener: Listener | None = None, *, rows: int = 1
@@ -84,15 +84,16 @@ class Ticks:
         self._woken.set()
         return answer
 
-    def _release_all(self) -> None:
-        """Free what workers of another generation held; nobody else would ask for it again, so until it is done."""
+    def _release_old(self, claims: list[Held]) -> None:
+        """Free what workers of another generation held, for no task is to blame that they are gone. Nobody else would
+        ask for it again, so until it is done; and only these claims: new ones are made meanwhile."""
 
         def released(done: asyncio.Future[Any]) -> None:
             if not done.cancelled() and done.exception() is not None and self._fenced is None:
-                asyncio.get_running_loop().call_later(READ_PAUSE, self._release_all)
+                asyncio.get_running_loop().call_later(READ_PAUSE, self._release_old, claims)
 
-        if self._fenced is None:
-            self.move(lambda book, _: release_all(book)).add_done_callback(released)
+        if self._fenced is None and claims:
+            self.move(lambda book, _: release(book, claims)).add_done_callback(released)
 
     def look(self) -> None:
         """Have a tick soon, whatever waits."""

@@ -297,6 +297,33 @@ async def test_a_new_generation_frees_what_the_last_ones_workers_held(store: Sha
     assert (claim.task.attempts, claim.task.isolated) == (1, 0)
 
 
+async def test_a_new_generation_keeps_what_it_gave_out_before_it_freed_the_old(
+    store: ShakyStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.ticks.READ_PAUSE", 0.01)
+    async with running(store, clock) as first:
+        old = task()
+        await first.submit(submission(old))
+        await Caller(first, hello("old")).claim()
+    owner = store.take()
+    await store.open(owner.store_id, owner.generation)
+    store.gate.clear()
+    store.down = True
+
+    async with running(store, clock, fresh=True) as second:
+        await settled()
+        store.gate.set()  # and so the first try to free the old claim fails
+        await settled()
+        store.down = False
+        worker = Caller(second, hello("new"))
+        await second.submit(submission())
+        held = await worker.claim()
+        freed = await worker.claim()
+
+        assert freed.task.id == old.id
+        assert await worker.report(report(held, 1, verdict=COMPLETED)) == []
+
+
 async def test_a_fenced_ledger_says_so_and_serves_nothing(ledger: Ledger, store: ShakyStore) -> None:
     store.take()
 
