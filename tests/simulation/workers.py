@@ -1,0 +1,186 @@
+"""A simulated worker: it keeps the protocol of cluster.claims to the letter, over a wire that does not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cluster.calls import Calls, held_as
+from cluster.claims import BEAT, LEASE, MARGIN, Claim, Held, Hello, Orders, Report, Verdict
+from cluster.errors import Unavailable
+
+from .runs import Run
+
+if TYPE_CHECKING:
+    from .world import World
+
+Sent = tuple[Run, Report, list["asyncio.Future[None] | None"]]
+
+
+class SimWorker:
+    """One process that runs claims."""
+
+    def __init__(self, world: World, id: str, slots: dict[str, int]) -> None:
+        self.world = world
+        self.hello = Hello(id, "cpu1", slots)
+        self.process = world.loop.process(id)
+        self.doubted = False  # others may run what it holds: it was declared lost, or a new generation began
+        self._calls = Calls(world.loop.time)
+        self._runs: dict[Held, Run] = {}
+        self._seen: set[Held] = set()
+        self._old: list[Report] = []  # reports that were answered, to be sent once more
+        self._waiting: dict[Run, None] = {}
+        self._woken = asyncio.Event()
+        self.leaving = False
+
+    @property
+    def id(self) -> str:
+        return self.hello.id
+
+    def start(self) -> None:
+        for loop in (self._pull(), self._report(), self._beat()):
+            self.world.loop.spawn(self.process, loop)
+
+    def leave(self) -> None:
+        """Give back what is held, and take no more."""
+        self.leaving = True
+        self.hello = self.hello._replace(slots={})
+        for run in list(self._runs.values()):
+            run.interrupt("release")
+
+    # what runs say
+
+    def changed(self, run: Run) -> None:
+        """The run has something to report."""
+        self._waiting[run] = None
+        self._woken.set()
+
+    def settle(self, run: Run, verdict: Verdict) -> None:
+        """The end of a run."""
+        run.line.verdict = verdict
+        run.line.shut = True
+        held = held_as(run.claim)
+        self.world.oracle.verdicts[held[:2]][held[2]] = verdict
+        self.changed(run)
+
+    # the loops
+
+    async def _pull(self) -> None:
+        while True:
+            call = self._calls.begin()
+            hello = self.hello
+            try:
+                orders = await self.world.ask(lambda ledger, hello=hello, call=call: ledger.pull(hello, call))  # type: ignore[misc]
+            except Unavailable:
+                self._calls.end(call)
+                await asyncio.sleep(self.world.roll.random())
+                continue
+            self._obey(call, orders)
+            if orders.stop:
+                self.world.drain(self)
+                return
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            picture, sent = self._calls.look(), self.world.loop.time()
+            try:
+                beat = await self.world.ask(
+                    lambda ledger, seen=picture: ledger.beat(self.id, seen.latest, seen.open, seen.held)  # type: ignore[misc]
+                )
+            except Unavailable:
+                continue
+            for held in picture.held:
+                if held in self._runs:
+                    self._runs[held].lease_ends = max(self._runs[held].lease_ends, sent + LEASE - MARGIN)
+            for held in beat.lost:
+                self._lose(held)
+            self._cancel(beat.cancels)
+
+    async def _report(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while batch := self._collect():
+                await self._deliver(batch)
+
+    def _collect(self) -> list[Sent]:
+        batch: list[Sent] = []
+        for run in list(self._waiting):
+            del self._waiting[run]
+            line = run.line
+            if not line.entries and line.verdict is None:
+                continue
+            entries, line.entries = line.entries, []
+            verdict, line.verdict = line.verdict, None
+            line.number += 1
+            report = Report(*held_as(run.claim), line.number, tuple(entry for entry, _ in entries), verdict)
+            batch.append((run, report, [done for _, done in entries]))
+        return batch
+
+    async def _deliver(self, batch: list[Sent]) -> None:
+        """Sends until it is answered; what was answered before is now and then sent once more."""
+        roll = self.world.roll
+        again = [roll.choice(self._old)] if self._old and roll.random() < 0.1 and not self.world.quiet else []
+        while batch := [sent for sent in batch if held_as(sent[0].claim) in self._runs]:
+            call = self._calls.begin()
+            reports = (*again, *(report for _, report, _ in batch))
+            try:
+                answer = await self.world.ask(
+                    lambda ledger, call=call, reports=reports: ledger.report(self.hello, call, reports)  # type: ignore[misc]
+                )
+            except Unavailable:
+                self._calls.end(call)
+                await asyncio.sleep(roll.random())
+                continue
+            for run, report, waiting in batch:
+                self._reported(run, report, waiting, lost=held_as(run.claim) in answer.lost)
+            self._obey(call, answer.orders)
+            return
+
+    def _reported(self, run: Run, report: Report, waiting: list[asyncio.Future[None] | None], *, lost: bool) -> None:
+        held = held_as(run.claim)
+        if lost:
+            self._lose(held)
+            return
+        with self.world.oracle.watching():
+            self.world.recorded(report)
+        self._old.append(report)
+        for done in waiting:
+            if done is not None and not done.done():
+                done.set_result(None)
+        if report.verdict is not None:
+            self._calls.drop([held])
+            self._runs.pop(held, None)
+
+    def _obey(self, call: int, orders: Orders) -> None:
+        now = self.world.loop.time()
+        fresh = {held_as(claim): claim for claim in orders.claims if held_as(claim) not in self._seen}
+        self._seen |= fresh.keys()
+        asked = self._calls.end(call, dict.fromkeys(fresh, now))
+        for held, claim in fresh.items():
+            self._take(held, claim, asked)
+        self._cancel(orders.cancels)
+        for held, news in orders.news:
+            if held in self._runs:
+                self._runs[held].hear(news)
+
+    def _take(self, held: Held, claim: Claim, asked: float) -> None:
+        with self.world.oracle.watching():
+            self.world.got(self, claim)
+        run = self._runs[held] = Run(self, claim)
+        run.lease_ends = asked + LEASE - MARGIN
+        if self.leaving:
+            run.interrupt("release")
+        asyncio.create_task(run.run())  # noqa: RUF006 - the process keeps it
+
+    def _cancel(self, cancels: tuple[Held, ...]) -> None:
+        for held in cancels:
+            if held in self._runs:
+                self._runs[held].interrupt("cancel")
+
+    def _lose(self, held: Held) -> None:
+        self._calls.drop([held])
+        run = self._runs.pop(held, None)
+        if run is not None:
+            run.interrupt("lost")
