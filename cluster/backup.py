@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .errors import StoreProblem
 from .schema import VERSION
+from .sqlite import migrate
 from .store import Owner
 
 PAGES = 1024  # copied between two words on how far it is
@@ -49,12 +50,32 @@ def copy(source: Path, made: Path, tell: Tell) -> Found:
         db.execute("begin")
         found = _found(db, source)
         check_room(made.parent, found.bytes)
-        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         page = db.execute("pragma page_size").fetchone()[0]
-        with _open(made, "rw") as into:
+        with _new(made) as into:
             db.backup(into, pages=PAGES, progress=lambda _, left, all: tell((all - left) * page, all * page), sleep=0)
             into.execute("pragma journal_mode=delete")  # from now on it is this file alone
     return found
+
+
+@contextmanager
+def filling(made: Path) -> Iterator[sqlite3.Connection]:
+    """Make a ledger's file with nothing in it, to be filled; what is put into it is all there at the end, or nothing.
+
+    Raises StoreProblem.
+    """
+    with _told(f"{made} cannot be written"), _new(made) as db:
+        migrate(db)
+        db.execute("begin")
+        yield db
+        db.execute("commit")
+
+
+@contextmanager
+def reading(made: Path) -> Iterator[sqlite3.Connection]:
+    """A copied ledger, brought forward to this version. Raises StoreProblem."""
+    with _told(f"{made} cannot be read"), _open(made, "rw") as db:
+        migrate(db)
+        yield db
 
 
 def check(made: Path) -> None:
@@ -123,6 +144,12 @@ def _found(db: sqlite3.Connection, path: Path) -> Found:
         counted = "select state, count(*) from task group by state"
     pages, size = (db.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return Found(Owner(*owner), dict(db.execute(counted)), pages * size)
+
+
+def _new(path: Path) -> closing[sqlite3.Connection]:
+    """A connection to a file that is made by it, for its owner alone."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return _open(path, "rw")
 
 
 def _open(path: Path, mode: str) -> closing[sqlite3.Connection]:

@@ -107,7 +107,7 @@ ROWS: dict[str, tuple[str, Sequence[str]]] = {
     "tally_row": ("tally", ("agent", "state", "number")),
     "ref_row": ("task", ("tenant", "id")),
 }
-_OURS = ("rubato", "owner", *dict.fromkeys(table for table, _ in ROWS.values()))
+OURS = ("rubato", "owner", *dict.fromkeys(table for table, _ in ROWS.values()))
 
 _FOUND = """select c.relname, array_agg(a.attname::text order by a.attnum) from pg_class c
     join pg_attribute a on a.attrelid=c.oid and a.attnum>0 and not a.attisdropped
@@ -119,7 +119,7 @@ _TYPES = """select attname::text, format_type(atttypid, atttypmod) from pg_attri
 
 async def is_current(db: Any) -> bool:
     """Whether nothing has to be prepared. Raises StoreProblem as `prepare` does."""
-    if await _version(db) != VERSION:
+    if await version(db) != VERSION:
         return False
     found = dict(await db.fetch(_FOUND, list(ROWS)))
     return all(found.get(name) == list(columns) for name, (_, columns) in ROWS.items())
@@ -131,22 +131,22 @@ async def prepare(db: Any, *, create: bool) -> None:
     Raises StoreProblem where it is newer than we are, where there is none, or where its tables are not ours.
     """
     await db.execute("select pg_advisory_xact_lock(7822116)")  # one at a time
-    version = await _version(db)
-    if version is None and not create:
+    found = await version(db)
+    if found is None and not create:
         raise StoreProblem("the store is gone: the database is empty; restore it, or choose another state folder")
-    for number in range(version or 0, VERSION):
+    for number in range(found or 0, VERSION):
         for statement in MIGRATIONS[number]:
             await db.execute(statement)
     await db.execute(f"update rubato set version={VERSION}")
     await _make_types(db)
 
 
-async def _version(db: Any) -> int | None:
+async def version(db: Any) -> int | None:
     """The version of the tables that are there, None where there are none. Raises StoreProblem for a newer one, and
     where the tables are somebody else's."""
     if await db.fetchval("select current_schema()") is None:
         raise StoreProblem("the schema that the URL names is not there; create it first")
-    found = dict(await db.fetch(_FOUND, _OURS))
+    found = dict(await db.fetch(_FOUND, OURS))
     if not found:
         return None
     version: int | None = None

@@ -34,6 +34,9 @@ _TAKE_OVER = (
     "update owner set session=$3 where store_id=$1 and generation=$2 and ($4::text[] is null or session=any($4))"
     " returning tick"
 )
+# Says that a ledger has the store open: other ledgers may open it too, and each fences those before; a restore may not.
+_HOLD = "select pg_advisory_lock_shared(7822117, hashtext(current_schema()))"
+IS_FREE = "select pg_try_advisory_xact_lock(7822117, hashtext(current_schema()))"
 _STATE = "select current_setting('fsync'), current_setting('synchronous_commit'), current_setting('server_encoding')"
 
 
@@ -145,6 +148,7 @@ class Writer:
         self._known.append(id)  # even if we never hear of it
         with self._or_ended(connection):
             async with asyncio.timeout(self._address.patience):
+                await connection.execute(_HOLD)
                 row = await connection.fetchrow(_TAKE_OVER, *self._owner[:2], id, before)
             if row is None:
                 raise Fenced(

@@ -66,7 +66,7 @@ class SqliteStore:
         self._acquire(wait)
         try:
             self._connect()
-            _migrate(self._db)
+            migrate(self._db)
             with self._db:
                 self._db.execute("begin immediate")
                 owner = next_owner(self._read_owner(), expect)
@@ -82,7 +82,7 @@ class SqliteStore:
         self._acquire(10.0)
         try:
             self._connect()
-            _migrate(self._db)
+            migrate(self._db)
             self._owner = check_resume(self._read_owner(), store_id, generation)
         except BaseException:
             self._close()
@@ -344,7 +344,7 @@ def _connection(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def migrate(db: sqlite3.Connection) -> None:
     """Bring an older schema forward, one version in one transaction; refuse a newer one."""
     version = db.execute("pragma user_version").fetchone()[0]
     if version > VERSION:

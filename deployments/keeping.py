@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ from agents.ids import new_id
 from agents.shelves import shelves_at
 from cluster import backup as files
 from cluster import processes, sqlite
-from cluster.errors import StoreProblem
 from cluster.places import on_server, same_place, without_password
 
 from .phases import Phases
@@ -44,7 +44,7 @@ class Restored:
 
     store: str  # without a password that belongs to it
     tasks: dict[str, int]  # by state
-    aside: str | None  # where what was there before is now
+    aside: str | None  # where what was there before is now: a file, or a schema of the database
     left: str | None  # where the folder's tasks were so far, if that is another place
     artifacts: str  # where those must be that it refers to
 
@@ -63,44 +63,43 @@ def backup(state: StateFolder, target: Path, artifacts: str, phases: Phases) -> 
         raise CannotKeep(f"there is no folder {target.parent}")
     with _made(target) as made:
         with phases.phase("copy the ledger") as tell:
-            found = files.copy(_file(where), made, _told(tell))
+            _copy(where, made, tell)
         with phases.phase("check the copy"):
             files.check(made)
         try:
             files.publish(made, target)
         except FileExistsError:
             raise CannotKeep(f"{target} was made by somebody else meanwhile; choose another name") from None
-    return Backup(str(target), target.stat().st_size, found.tasks, artifacts)
+    found = files.look(target)
+    return Backup(str(target), found.bytes, found.tasks, artifacts)
 
 
 def restore(state: StateFolder, source: Path, wanted: str, artifacts: str, phases: Phases) -> Restored:
     """Let the folder have the ledger in a file; `wanted` is where its store is to be, '' for where it was.
 
-    What is there now is kept beside it. Raises CannotKeep, or PhaseFailed; then it is as it was.
+    What is there now is kept. Raises CannotKeep, or PhaseFailed; then it is as it was.
     """
     _refuse_running(state)
     had, known = state.store("")
     where = wanted or had
-    path = _file(where)
-    if source.exists() and path.exists() and source.samefile(path):
+    if not on_server(where) and source.exists() and Path(where).exists() and source.samefile(where):
         raise CannotKeep(f"{source} is the ledger itself")
-    files.look(source)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    id = new_id()
-    with _made(path) as made:
+    found, id = files.look(source), new_id()
+    beside = state.path / "restore" if on_server(where) else Path(where)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with _made(beside) as made:
         with phases.phase("copy the ledger") as tell:
-            found = files.copy(source, made, _told(tell))
+            files.copy(source, made, _in_bytes(tell))
         with phases.phase("check the copy"):
             files.set_id(made, id)
             files.check(made)
-        with phases.phase("put it in its place"), sqlite.lock(path, wait=1.0):
-            aside = files.set_aside(path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-            files.publish(made, path)
+        with phases.phase("put it in its place") as tell:
+            aside = _put(where, made, id, tell)
             state.remember_store(where, id)
     if known:
         _pass_on(artifacts, known, id)
     left = without_password(had) if known and not same_place(where, had) else None
-    return Restored(without_password(where), found.tasks, str(aside) if aside else None, left, artifacts)
+    return Restored(without_password(where), found.tasks, aside, left, artifacts)
 
 
 def _refuse_running(state: StateFolder) -> None:
@@ -120,10 +119,30 @@ def _pass_on(artifacts: str, before: str, id: str) -> None:
         ) from error
 
 
-def _file(where: str) -> Path:
-    if on_server(where):
-        raise StoreProblem("the tasks are in a PostgreSQL database: pg_dump copies it, pg_restore puts it back")
-    return Path(where)
+def _copy(where: str, made: Path, tell: Callable[[str], None]) -> None:
+    if not on_server(where):
+        files.copy(Path(where), made, _in_bytes(tell))
+        return
+    from cluster.postgres_backup import save  # the driver takes a while to load, and few need it
+
+    with files.filling(made) as db:
+        asyncio.run(save(where, db, _in_rows(tell)))
+
+
+def _put(where: str, made: Path, id: str, tell: Callable[[str], None]) -> str | None:
+    """Let the store there be what was made; where what was there is kept, None if there was nothing."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    if not on_server(where):
+        with sqlite.lock(Path(where), wait=1.0):
+            aside = files.set_aside(Path(where), stamp)
+            files.publish(made, Path(where))
+        return str(aside) if aside else None
+    from cluster.postgres_backup import load
+
+    schema = f"rubato_before_{stamp.lower()}"
+    with files.reading(made) as db:
+        kept = asyncio.run(load(where, db, id, schema, _in_rows(tell)))
+    return f"the schema {schema}" if kept else None
 
 
 @contextmanager
@@ -137,5 +156,9 @@ def _made(path: Path) -> Iterator[Path]:
             Path(f"{made}{part}").unlink(missing_ok=True)
 
 
-def _told(tell: Callable[[str], None]) -> files.Tell:
+def _in_bytes(tell: Callable[[str], None]) -> Callable[[int, int], None]:
     return lambda done, all: tell(f"{done / MIB:,.0f} of {all / MIB:,.0f} MiB")
+
+
+def _in_rows(tell: Callable[[str], None]) -> Callable[[int, int], None]:
+    return lambda done, all: tell(f"{done:,} of {all:,} rows")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,8 +19,10 @@ from agents.shelves import shelves_at
 from cluster.book import Clock
 from cluster.errors import StoreProblem
 from cluster.ledger import Ledger
+from cluster.places import without_password
 from cluster.processes import MARK
 from cluster.sqlite import SqliteStore
+from cluster.stores import store_at
 from cluster.task import Filter, Task
 from deployments.background import take_store
 from deployments.keeping import Backup, CannotKeep, Restored, backup, restore
@@ -26,6 +30,7 @@ from deployments.phases import PhaseFailed, Phases
 from deployments.state import Running, StateFolder
 from tests.cluster.making import COMPLETED, ManualClock, hello, report, submission, task
 from tests.cluster.scheduled import HOUR, NOON, hourly, hurry, until
+from tests.postgres import Server, drop_database, make_database
 
 
 class Nobody:
@@ -56,6 +61,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "kept.db"
 
 
+@pytest.fixture
+def own_database(postgres_server: Server) -> Iterator[str]:
+    """A database of this test's own."""
+    name = f"rubato_test_{secrets.token_hex(4)}"
+    yield asyncio.run(make_database(postgres_server, name))
+    asyncio.run(drop_database(postgres_server, name))
+
+
 def made(path: Path) -> StateFolder:
     folder = StateFolder(path)
     folder.make()
@@ -74,7 +87,7 @@ def put_back(state: StateFolder, file: Path, wanted: str = "") -> Restored:
 async def up(state: StateFolder, wanted: str = "", clock: Clock | None = None) -> AsyncIterator[Ledger]:
     """The ledger that an `up` in this folder starts."""
     where, id, generation = await asyncio.to_thread(take_store, state, wanted)
-    store = SqliteStore(Path(where))
+    store = store_at(where)
     owner = await store.open(id, generation)
     ledger = Ledger(store, clock, fresh=owner.tick == 0)
     running = asyncio.create_task(ledger.run())
@@ -236,6 +249,29 @@ def test_the_folders_artifacts_are_its_new_ledgers_and_nobody_elses_are(
 
     assert not shelves_at(str(artifacts)).own(id)
     assert shelves_at(str(artifacts)).own(take_store(state, "")[1])
+
+
+def test_a_ledger_moves_to_a_database_and_back(
+    state: StateFolder, other: StateFolder, file: Path, own_database: str
+) -> None:
+    kept = filled(state)
+    keep(state, file)
+
+    moved = put_back(state, file, own_database)
+    again = put_back(state, file)
+    back = file.with_name("back.db")
+    keep(state, back)
+    put_back(other, back)
+
+    assert (moved.store, moved.aside) == (without_password(own_database), None)
+    assert moved.left == str(state.path / "ledger.db")
+    assert state.store("")[0] == own_database
+    assert again.aside is not None
+    assert again.aside.startswith("the schema rubato_before_")
+    assert again.left is None
+    assert f":{urlsplit(own_database).password}@" not in repr((moved, again))
+    assert ids(state) == ids(other) == set(kept)
+    assert parts(state.path, other.path, file.parent) == []
 
 
 def test_a_lost_ledger_is_restored_to_where_it_was(state: StateFolder, file: Path) -> None:
