@@ -74,3 +74,17 @@ class Villain(Agent[Work, Done]):
             case _:
                 await ctx.step("rest", time.sleep, work.seconds)
         return Done(values=[1])
+
+
+class Foreman(Agent[Work, list[Done]]):
+    """Waits for a word, then has three parts of the work done by tracers, whose workers are of another kind."""
+
+    name = "foreman"
+    realtime = None
+    background = Background(resources=Resources(cpus=0.1), slots=1, timeout=30, retry=Retry(base=0.1, cap=0.2))
+
+    async def run(self, ctx: Context, work: Work) -> list[Done]:
+        parts = [work.model_copy(update={"name": f"{work.name}.{part}"}) for part in range(3)]
+        await ctx.sleep(0.5)
+        await ctx.signal("begin", timeout=60)
+        return await ctx.map(Tracer, parts, parallel=2)
