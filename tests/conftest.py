@@ -19,6 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("postgres")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test has to tell, though it passed: its `report`, recorded as a property of it."""
+    ended = [each for outcome in ("passed", "failed") for each in terminalreporter.getreports(outcome)]
+    told = {(each.nodeid, value) for each in ended for name, value in each.user_properties if name == "report"}
+    for test, report in sorted(told):
+        terminalreporter.write_line(f"{test}\n  {report}")
+
+
 @pytest.fixture(scope="session")
 def own_postgres() -> Iterator[OwnServer]:
     """A PostgreSQL of ours, which a test may kill, and must then restart."""

@@ -21,8 +21,8 @@ from cluster.actors import LedgerPlan, PoolPlan, start_ledger, start_pool
 from cluster.errors import Unavailable
 from cluster.pool import kinds
 from cluster.remote import POOL, Remote, RemoteLedger
-from cluster.sqlite import SqliteStore
-from cluster.task import Filter, Submission, Task
+from cluster.stores import store_at
+from cluster.task import Submission, Task
 
 PATIENCE = 60.0
 
@@ -88,21 +88,15 @@ class Background:
         handles = [ray.get_actor(name, namespace="rubato") for name in names if name.rpartition(":")[2] in ready]
         return [await handle.pid.remote() for handle in handles]
 
-    async def unfinished(self) -> list[Task]:
-        """What is still queued or running."""
-        found = []
-        for state in ("queued", "running"):
-            found += await self.ledger.tasks("", Filter(state=state), None, 1000)
-        return found
-
 
 @contextmanager
-def background(folder: Path, references: list[str], workers: int = 2) -> Iterator[Background]:
-    """Ledger, pool and workers for these agents; the cluster they run on is the caller's."""
-    store = folder / "ledger.db"
-    owner = SqliteStore(store).take(create=True)
+def background(folder: Path, references: list[str], workers: int = 2, *, store: str = "") -> Iterator[Background]:
+    """Ledger, pool and workers for these agents; the cluster they run on is the caller's. `store`: a URL, '' for a
+    file in the folder."""
+    where = store or str(folder / "ledger.db")
+    owner = store_at(where).take(create=True)
     node = ray.get_runtime_context().get_node_id()
-    start_ledger(LedgerPlan(str(store), owner.store_id, owner.generation), node)
+    start_ledger(LedgerPlan(where, owner.store_id, owner.generation), node)
     found = kinds(Catalog.load(references).values(), workers, cpus=2)
     plan = PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs"), orphaned_after=12.0)
     start_pool(plan, node)

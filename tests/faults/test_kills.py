@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -140,48 +139,6 @@ async def test_a_villain_ends_failed_with_its_reason_and_its_neighbours_complete
     assert {other.state for other in others} == {"completed"}
     assert "Traceback" not in (task.error or "")
     await rubato.until_ready(2)
-
-
-async def test_under_load_with_random_kills_every_task_ends_once(rubato: Background, trace: Path) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    roll = random.Random(seed)
-    await rubato.until_ready(2)
-    ends = time.monotonic() + 25
-    ids: list[str] = []
-    kills: Counter[str] = Counter()
-
-    async def submit() -> None:
-        number = 0
-        while time.monotonic() < ends:
-            works = [Work(trace=str(trace), name=f"r{number + n}", seconds=roll.random() / 20) for n in range(10)]
-            ids.extend(await rubato.submit("tracer", *works))
-            number += 10
-            await asyncio.sleep(0.1)
-
-    async def kill() -> None:
-        while time.monotonic() < ends - 5:
-            await asyncio.sleep(1 + 3 * roll.random())
-            victim = roll.choice(["worker", "worker", LEDGER, POOL])
-            kills[victim] += 1
-            if victim == "worker":
-                await rubato.kill_worker(roll.choice(await rubato.until_ready(1)))
-            else:
-                await rubato.kill(victim)
-
-    await asyncio.gather(submit(), kill())
-    tasks = await rubato.ended(ids)
-
-    states = Counter(task.state for task in tasks)
-    print(f"tasks {len(ids)} kills {dict(kills)} states {dict(states)}")
-    assert states == {"completed": len(ids)}, f"seed {seed}"
-    assert {task.output for task in tasks} == {'{"values":[0,1,4]}'}
-    assert await rubato.unfinished() == []
-    for id in roll.sample(ids, 20):
-        page = await rubato.ledger.events("", id, -1, 0)
-        assert page is not None
-        assert [event.seq for event in page.events] == list(range(len(page.events)))
-        assert [event.type for event in page.events].count("output") == 1
 
 
 async def test_workers_without_pool_and_ledger_end_themselves(rubato: Background) -> None:

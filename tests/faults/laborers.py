@@ -1,0 +1,112 @@
+"""Agents for runs under load: every start of a step leaves a line, and the step's value says which start it is of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from agents import Agent, Background, Context, Resources, Retry
+
+PARTS = 3  # that a juggler has done by packers
+SIGNAL = "go"
+
+
+class Job(BaseModel):
+    """What to do, and under which name its client knows it: `steps` steps of about `seconds` each."""
+
+    trace: str
+    name: str
+    steps: int = 3
+    seconds: float = 0.0
+
+
+class Marks(BaseModel):
+    """The value of each step: the mark that the start of it that counts has left in the trace."""
+
+    marks: list[str]
+
+
+class Hauler(Agent[Job, Marks]):
+    """Runs its steps one after the other, in threads."""
+
+    name = "hauler"
+    realtime = None
+    background = Background(
+        resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5)
+    )
+
+    async def run(self, ctx: Context, job: Job) -> Marks:
+        return Marks(marks=[await ctx.step("haul", slowly, job, ctx.task_id, f"haul#{n}") for n in range(job.steps)])
+
+
+class Packer(Agent[Job, Marks]):
+    """Likewise, on the node that has a GPU."""
+
+    name = "packer"
+    realtime = None
+    background = Background(
+        resources=Resources(gpus=0.25), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5)
+    )
+
+    async def run(self, ctx: Context, job: Job) -> Marks:
+        return Marks(marks=[await ctx.step("pack", slowly, job, ctx.task_id, f"pack#{n}") for n in range(job.steps)])
+
+
+class Juggler(Agent[Job, Marks]):
+    """Does all that a run can wait for, with a step between any two waits, one of which must never run twice."""
+
+    name = "juggler"
+    realtime = None
+    background = Background(
+        resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5)
+    )
+
+    async def run(self, ctx: Context, job: Job) -> Marks:
+        marks = [await ctx.step("catch", slowly, job, ctx.task_id, "catch#0")]
+        await ctx.sleep(5 * job.seconds)
+        marks.append(await ctx.step("charge", quickly, job, ctx.task_id, "charge#0", once=True))
+        await ctx.signal(SIGNAL, timeout=300)
+        marks.append(await ctx.step("catch", slowly, job, ctx.task_id, "catch#1"))
+        parts = [job.model_copy(update={"name": f"{job.name}/{part}"}) for part in range(PARTS)]
+        for packed in await ctx.map(Packer, parts, parallel=2):
+            marks += packed.marks
+        marks.append(await ctx.step("throw", slowly, job, ctx.task_id, "throw#0"))
+        return Marks(marks=marks)
+
+
+def slowly(job: Job, task: str, step: str) -> str:
+    """Leave a mark, then take some time."""
+    mark = leave_mark(job, task, step)
+    time.sleep(job.seconds)
+    return mark
+
+
+async def quickly(job: Job, task: str, step: str) -> str:
+    """Likewise, on the loop."""
+    mark = leave_mark(job, task, step)
+    await asyncio.sleep(job.seconds / 10)
+    return mark
+
+
+def leave_mark(job: Job, task: str, step: str) -> str:
+    """Write a line, all of it at once: which step of which task starts here."""
+    mark = secrets.token_hex(6)
+    file = os.open(job.trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{task} {step} {mark}\n".encode())
+    finally:
+        os.close(file)
+    return mark
+
+
+def starts(trace: Path) -> list[tuple[str, str, str]]:
+    """Every start of a step in the order of time: (task, step, mark)."""
+    if not trace.exists():
+        return []
+    lines = (line.split() for line in trace.read_text().splitlines())
+    return [(task, step, mark) for task, step, mark in lines]

@@ -1,0 +1,117 @@
+"""A second Ray node on this machine, which may lose its raylet, and is then started again: `python -m` runs one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psutil
+import ray
+from ray._private.parameter import RayParams
+
+from cluster.head import Head
+from deployments.ingress import free_ports
+from tests.raycluster import Cluster
+
+OBJECTS = 80 * 2**20  # bytes of shared memory: the least that Ray takes
+START_SECONDS = 60.0
+
+
+class Wanted(NamedTuple):
+    """Which cluster the node joins, what it has, and the ports of Ray's own agents."""
+
+    gcs: str
+    gpus: int
+    agents: tuple[int, int, int, int]
+
+
+class SecondNode:
+    """The node, with so many logical GPUs that nothing else in the cluster has."""
+
+    def __init__(self, cluster: Cluster, gpus: int) -> None:
+        self._cluster = cluster
+        self._gpus = gpus
+        self._log = cluster.folder / "second.log"
+        self._process = self._start()
+
+    def kill(self) -> None:
+        """SIGKILL its raylet; what ran there ends by itself, as it does when nobody is there to end it."""
+        for raylet in self._raylets():
+            raylet.kill()
+        self.stop()
+
+    def restart(self) -> None:
+        """Another node in its place, once it has a raylet."""
+        self._process = self._start()
+        ends = time.monotonic() + START_SECONDS
+        while not self._raylets():
+            assert self._process.poll() is None, self.log()
+            assert time.monotonic() < ends, self.log()
+            time.sleep(0.05)
+
+    def log(self) -> str:
+        """What was said while it started."""
+        return self._log.read_text()
+
+    def stop(self) -> None:
+        """End it at once; what ran there is left to whoever ends the cluster."""
+        self._process.kill()
+        self._process.wait(START_SECONDS)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        listen, metrics, export, runtime_env = free_ports(4)
+        wanted = Wanted(f"127.0.0.1:{self._cluster.gcs}", self._gpus, (listen, metrics, export, runtime_env))
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-P", "-m", __name__, json.dumps(wanted)]
+            return subprocess.Popen(command, env=os.environ, stdout=log, stderr=log, start_new_session=True)
+
+    def _raylets(self) -> list[psutil.Process]:
+        return [each for each in psutil.Process(self._process.pid).children() if each.name() == "raylet"]
+
+
+@contextmanager
+def second_node(cluster: Cluster, gpus: int = 1) -> Iterator[SecondNode]:
+    """The node, once the cluster has its GPUs."""
+    node = SecondNode(cluster, gpus)
+    try:
+        ends = time.monotonic() + START_SECONDS
+        while ray.cluster_resources().get("GPU", 0) < gpus:
+            assert time.monotonic() < ends, node.log()
+            time.sleep(0.1)
+        yield node
+    finally:
+        node.stop()
+
+
+def run(wanted: Wanted) -> None:
+    """Start the node, and end with it."""
+    listen, metrics, export, runtime_env = wanted.agents
+    node = Head(  # what makes a head of it is said below, and it has the same needs
+        RayParams(
+            gcs_address=wanted.gcs,
+            num_cpus=0,
+            num_gpus=wanted.gpus,
+            dashboard_agent_listen_port=listen,
+            metrics_agent_port=metrics,
+            metrics_export_port=export,
+            runtime_env_agent_port=runtime_env,
+            object_store_memory=OBJECTS,
+            include_log_monitor=False,
+            webui="",
+        ),
+        head=False,
+        shutdown_at_exit=True,
+        spawn_reaper=False,
+    )
+    while not node.dead_processes():
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    run(Wanted(*json.loads(sys.argv[1])))
