@@ -25,7 +25,7 @@ class Gate(NamedTuple):
     command: tuple[str, ...]  # arguments of Python
 
 
-UNIT_TESTS = ("-m", "pytest", "-m", "not ray and not models and not postgres and not long")
+UNIT_TESTS = ("-m", "pytest", "-m", "not ray and not models and not postgres and not slow and not long")
 
 # The slow ones first: two run side by side.
 GATES = (

@@ -12,7 +12,7 @@ from cluster.ledger import Ledger
 from cluster.limits import Rule, agent_key
 from cluster.task import DEFAULT_KEY, Filter, Ref, State, Submission, Submitted, Task
 
-from .programs import AGENTS, SIGNALS, Program, draw
+from .programs import AGENTS, DEEP, SIGNALS, Program, draw
 from .world import EPOCH, World
 
 T = TypeVar("T")
@@ -22,18 +22,19 @@ KEYS = (DEFAULT_KEY, DEFAULT_KEY, "acme")
 class Clients:
     """Whoever asks something of the ledger in a schedule."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, small: bool) -> None:
+        """`small`: they have few tasks."""
         self.world = world
+        self._sizes = (1,) if small else (1, 1, 1, 3)
+        self._depth = DEEP - 1 if small else 0
         self.roll = world.roll
         self.accepted: set[Ref] = set()  # what must have ended at the end
-        self.signalled: dict[str, tuple[Ref, str]] = {}  # payload to what it was sent to, once acknowledged
-        self.canceled: set[Ref] = set()  # those whose cancel was acknowledged, and that were not retried since
         self.keys: dict[str, tuple[Submission, Submitted]] = {}
 
     async def submit(self) -> None:
         """One task, or a batch, with a key or without; now and then the same again."""
         roll, world = self.roll, self.world
-        tasks = tuple(self._task(draw(roll)) for _ in range(roll.choice((1, 1, 1, 3))))
+        tasks = tuple(self._task(draw(roll, self._depth)) for _ in range(roll.choice(self._sizes)))
         key = f"k{world.nonce()}" if roll.random() < 0.4 else ""
         sent = Submission("", "/v1/tasks", tasks, key, f"digest of {key}", world.id() if len(tasks) > 1 else None)
         world.note(f"submit {[(task.id, task.input) for task in tasks]} {key}")
@@ -110,6 +111,7 @@ class Clients:
 
     async def _retry(self, ref: Ref) -> None:
         self.world.note(f"retry {ref[1]}")
+        self.world.oracle.retries.add(ref)
         await self._steer(lambda ledger: ledger.retry(*ref))
 
     async def _fork(self, ref: Ref) -> None:
@@ -140,7 +142,9 @@ class Clients:
             self.world.oracle.canceling_all -= 1
         else:
             self.world.note("retry all")
+            self.world.oracle.retrying_all += 1
             await self._steer(lambda ledger: ledger.retry_all("", filter))
+            self.world.oracle.retrying_all -= 1
 
     async def _rule(self) -> None:
         tenant, key = self.roll.choice((("", KEYS[0]), ("", KEYS[-1]), agent_key(AGENTS[0])))

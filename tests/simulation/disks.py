@@ -21,8 +21,8 @@ class Disk(Protocol):
 
     owner: Owner
 
-    async def open(self) -> tuple[Store, Owner]:
-        """As the ledger of the newest generation opens it."""
+    async def open(self, generation: int) -> tuple[Store, Owner]:
+        """As a ledger of this generation opens it. Raises Fenced where a newer one began."""
 
     def take(self) -> bool:
         """Begin a new generation, while the old one's ledger may live; False where the database is busy."""
@@ -94,9 +94,9 @@ class MemoryDisk:
         self.kept = {name: value for name, value in vars(first).items() if isinstance(value, dict | set)}
         self._trouble = trouble
 
-    async def open(self) -> tuple[Store, Owner]:
+    async def open(self, generation: int) -> tuple[Store, Owner]:
         store = Shared(self, self._trouble)
-        owner = await store.open(self.owner.store_id, self.owner.generation)
+        owner = await store.open(self.owner.store_id, generation)
         return cast(Store, Shaken(store, self._trouble)), owner
 
     def take(self) -> bool:
@@ -192,10 +192,10 @@ class SqliteDisk:
         self._opened: list[BrittleSqlite] = []
         self.owner = self._read_owner()
 
-    async def open(self) -> tuple[Store, Owner]:
+    async def open(self, generation: int) -> tuple[Store, Owner]:
         store = BrittleSqlite(self._path, self._trouble)
         self._opened.append(store)
-        owner = await store.open(self.owner.store_id, self.owner.generation)
+        owner = await store.open(self.owner.store_id, generation)
         return cast(Store, Shaken(store, self._trouble)), owner
 
     def take(self) -> bool:

@@ -11,9 +11,10 @@ from cluster.book import Book
 from cluster.claims import Ending, Verdict
 from cluster.limits import Rule, agent_key
 from cluster.store import EventRow, SignalRow, StepRow, Writes
-from cluster.task import TOLD, Ref, State, Task
+from cluster.task import TERMINAL_EVENTS, TOLD, Ref, State, Task
 
 Owner = tuple[str, str]
+ENDS = frozenset(TERMINAL_EVENTS.values())
 
 
 class Oracle:
@@ -33,7 +34,7 @@ class Oracle:
         self.alone: defaultdict[Ref, dict[int, str]] = defaultdict(
             dict
         )  # who held a task that was to run alone, by fence
-        self.retried: Counter[Ref] = Counter()  # by hand
+        self.retried: Counter[Ref] = Counter()  # by hand; an end that is not the last any more has a row of its own
         # as the world knows it
         self.generation = 1
         self.slots: dict[str, dict[str, int]] = {}  # of each worker, by agent
@@ -41,6 +42,8 @@ class Oracle:
         self.verdicts: defaultdict[Ref, dict[int, Verdict]] = defaultdict(dict)  # that were sent, by fence
         self.cancels: set[Ref] = set()  # that anyone asked for
         self.canceling_all = 0  # calls under way that cancel whatever there is
+        self.retries: set[Ref] = set()  # that anyone asked for
+        self.retrying_all = 0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -54,6 +57,11 @@ class Oracle:
         """This was committed just now, by a ledger with this book."""
         self.commits += 1
         assert generation == self.generation, f"generation {generation} wrote after {self.generation} began"
+        ends = Counter((event.tenant, event.task) for event in writes.events if event.type in ENDS)
+        self.retried += ends
+        for ref in ends:
+            asked = self.retrying_all or ref in self.retries or self._parent_goes_on(ref)
+            assert asked, f"{ref} goes on after its end, unasked"
         for ref, task in writes.new.items():
             assert ref not in self.tasks, f"{ref} was created twice"
             self._changed(None, task)
@@ -102,8 +110,8 @@ class Oracle:
         assert new.events >= old.events, f"{name}: the events went back from {old.events}"
         assert new.told == old.told or old.told != TOLD, f"{name}: its parent was told no more"
         if new.base > old.base or (old.ended and not new.ended):
-            assert old.state in (State.FAILED, State.CANCELED), f"{name} was retried"
-            self.retried[new.ref] += 1
+            assert old.state != State.COMPLETED, f"{name} was retried"  # its end may be of the same tick
+            assert self.retried[new.ref], f"{name} has an end less"
         elif old.ended:
             assert old._replace(told=new.told) == new, f"{name} had ended, and was changed"
         if new.state == State.RUNNING and old.state == State.RUNNING and new.worker != old.worker:
@@ -136,6 +144,11 @@ class Oracle:
     def _parent_is_over(self, task: Task) -> bool:
         parent = self.tasks.get((task.tenant, task.parent_id or ""))
         return parent is not None and (parent.ended or parent.cancel_requested_at is not None)
+
+    def _parent_goes_on(self, ref: Ref) -> bool:
+        """One that was retried calls again what was canceled with it."""
+        task = self.tasks.get(ref)
+        return task is not None and self.retried[task.tenant, task.parent_id or ""] > 0
 
     def _counted(self, ref: Ref) -> set[int]:
         """The claims of a task whose end may have used up an attempt."""

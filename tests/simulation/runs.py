@@ -49,6 +49,8 @@ class Run:
         self.line = Line()
         self.journal = {record.id.name + record.id.key: record.value for record in claim.journal}
         self.signals = list(claim.signals)
+        self._sent = claim.task.signals  # of the signals that were sent, so many are known of without a gap
+        self._ahead: dict[int, SignalSent] = {}
         self.heard = 0
         self.lease_ends = 0.0
         self._loop = worker.world.loop
@@ -73,7 +75,10 @@ class Run:
         for one in news:
             self.heard += 1
             if isinstance(one, SignalSent):
-                self.signals.append(one)
+                self._ahead[one.number] = one  # what was lost on its way must not be overtaken
+                while (following := self._ahead.pop(self._sent, None)) is not None:
+                    self._sent += 1
+                    self.signals.append(following)
             else:
                 self.journal[one.id.name + one.id.key] = one.value
         self._look()
@@ -198,6 +203,7 @@ class Run:
             return
         await self._may_start()
         await self._put(Emitted("step.started", id, self._now(), "{}"), wait=True)
+        await self._may_start()
         self._begin(id, once=True)
         await asyncio.sleep(self.worker.world.roll.random())
         await self._record(id, json.dumps(f"{id} {self.worker.world.nonce()}"), wait=True)

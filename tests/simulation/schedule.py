@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster import chores, ready, sqlite, ticks
+from cluster.ledger import Ledger
 from cluster.store import Store
 from cluster.task import State, Task
 
@@ -20,6 +21,7 @@ from .workers import SimWorker
 from .world import World
 
 PATIENCE = 240.0  # seconds, virtual ones, in which everything must have ended once it is quiet
+SMALL = 0.85  # of the schedules have few tasks: they take milliseconds, and most of what is wrong shows in them
 PATROL = 5.0  # seconds between two looks for what was forgotten
 SIZES: tuple[tuple[Any, str, tuple[float, ...]], ...] = (  # smaller than life, so that few tasks reach them
     (ready, "WINDOW", (2, 5, 4096)),
@@ -40,12 +42,14 @@ class Broken(AssertionError):
 class Schedule:
     """Runs one seed. Raises Broken."""
 
-    def __init__(self, seed: int, make_disk: Callable[[Trouble], Disk], *, faults: bool = True) -> None:
-        self.world = World(seed, make_disk)
+    def __init__(self, seed: int, make_disk: Callable[[Trouble], Disk], *, dies_at: int = -1) -> None:
+        """`dies_at`: the step of its first ledger at which that one is killed."""
+        self.world = World(seed, make_disk, dies_at)
         self.roll = self.world.roll
-        self.clients = Clients(self.world)
-        self._faults = self.roll.randrange(7) if faults else 0
-        self._plan = sorted(self.roll.randrange(50, 2000) for _ in range(self._faults))
+        self.small = self.roll.random() < SMALL
+        self.clients = Clients(self.world, small=self.small)
+        faults, within = (self.roll.choice((1, 1, 2, 3)), 250) if self.small else (self.roll.randrange(7), 1500)
+        self._plan = sorted(self.roll.randrange(20, within) for _ in range(faults))
         self._due = 0
         self.world.loop.before_step = self._look
 
@@ -103,7 +107,8 @@ class Schedule:
         world = self.world
         world.start_ledger()
         world.loop.spawn(world.outside, world.keep_workers())
-        meddlers = [world.loop.spawn(world.outside, self._meddle()) for _ in range(2)]
+        number = 1 if self.small else self.roll.choice((1, 1, 2))
+        meddlers = [world.loop.spawn(world.outside, self._meddle()) for _ in range(number)]
         await asyncio.wait(meddlers)
         for meddler in meddlers:
             meddler.result()
@@ -112,7 +117,7 @@ class Schedule:
         await self._check()
 
     async def _meddle(self) -> None:
-        for _ in range(self.roll.randint(1, 3)):
+        for _ in range(self.roll.choice((1, 1, 2) if self.small else (1, 2, 2, 4))):
             await self.clients.submit()
             await asyncio.sleep(self.roll.random() * 2)
             for _ in range(self.roll.choice((0, 1, 3))):
@@ -125,8 +130,13 @@ class Schedule:
         world.quiet = world.trouble.quiet = True
         for host in list(world.fenced):
             world.loop.kill(host.process)
-        while world.host is None or world.host.ledger is None:
+        await self._ledger()
+
+    async def _ledger(self) -> tuple[Ledger, Store]:
+        """The one that lives, once there is one."""
+        while (host := self.world.host) is None or host.ledger is None or host.store is None:
             await asyncio.sleep(0.5)
+        return host.ledger, host.store
 
     async def _wait_for_the_end(self) -> None:
         ends = self.world.loop.time() + PATIENCE
@@ -141,13 +151,11 @@ class Schedule:
     # at the end
 
     async def _check(self) -> None:
-        world, oracle = self.world, self.world.oracle
-        assert world.host is not None
-        assert world.host.ledger is not None
-        assert world.host.store is not None
+        oracle = self.world.oracle
+        ledger, store = await self._ledger()
         for ref in self.clients.accepted:
             assert ref in oracle.tasks, f"{ref} was accepted, and is lost"
-        book = world.host.ledger.book
+        book = ledger.book
         left = (
             book.running,
             +book.using,
@@ -156,12 +164,12 @@ class Schedule:
             {w for w, held in book.by_worker.items() if held},
         )
         assert not any(left), f"a claim is left: {left}"
-        counts = {(agent, state): number for agent, state, number in await world.host.store.counts() if number}
+        counts = {(agent, state): number for agent, state, number in await store.counts() if number}
         assert counts == oracle.recount(), f"the store counts {counts}, and there are {oracle.recount()}"
-        assert await world.host.store.untold(10) == [], "a parent was not told of its child's end"
-        assert await world.host.store.orphans(10) == [], "a child goes on without its parent"
+        assert await store.untold(10) == [], "a parent was not told of its child's end"
+        assert await store.orphans(10) == [], "a child goes on without its parent"
         for task in oracle.tasks.values():
-            await self._check_task(world.host.store, task)
+            await self._check_task(store, task)
 
     async def _check_task(self, store: Store, task: Task) -> None:
         oracle, name = self.world.oracle, f"{task.id} ({task.state})"

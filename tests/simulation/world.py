@@ -36,13 +36,13 @@ class Host:
         self.generation = generation
         self.store: Store | None = None
         self.ledger: Ledger | None = None
-        self.calls: set[asyncio.Future[Any]] = set()  # who waits for an answer of it
+        self.calls: dict[asyncio.Future[Any], None] = {}  # who waits for an answer of it; a set would have no order
 
 
 class World:
     """Everything that happens in a schedule happens here, by the dice of its seed."""
 
-    def __init__(self, seed: int, make_disk: Callable[[Trouble], Disk]) -> None:
+    def __init__(self, seed: int, make_disk: Callable[[Trouble], Disk], dies_at: int = -1) -> None:
         self.roll = Random(seed)
         self.loop = Loop(Random(seed + 1), fair=self.roll.random() < 0.3)
         self.clock = Clock(lambda: EPOCH + self.loop.time(), self.loop.time)
@@ -51,6 +51,8 @@ class World:
         self.trouble.committed = self._committed
         self.disk = make_disk(self.trouble)
         self.quiet = False
+        self.first: Process | None = None  # the first ledger's
+        self._dies_at = dies_at
         self.host: Host | None = None
         self.fenced: list[Host] = []  # of older generations, which may not know it yet
         self.workers: dict[str, SimWorker] = {}
@@ -60,7 +62,6 @@ class World:
         self._said: list[tuple[float, int, Callable[[], str]]] = []
         self._numbers = 0
         self._once: set[tuple[str, str]] = set()
-        self._committing: dict[int, Host] = {}
 
     # small things
 
@@ -77,6 +78,11 @@ class World:
         self._numbers += 1
         return self._numbers
 
+    @property
+    def ledger_steps(self) -> int:
+        """How many steps the first ledger took."""
+        return self.first.steps if self.first else 0
+
     def id(self) -> str:
         """Ids sort by age."""
         return f"t{self.nonce():05d}"
@@ -88,6 +94,8 @@ class World:
         host = self.host = Host(self.loop.process(f"ledger{self.nonce()}"), self.disk.owner.generation)
         self.note(f"start {host.process} of generation {host.generation}")
         host.process.on_death = lambda: self._buried(host)
+        host.process.dies_at, self._dies_at = self._dies_at, -1
+        self.first = self.first or host.process
         self.loop.spawn(host.process, self._live(host))
 
     def kill_ledger(self) -> None:
@@ -110,7 +118,7 @@ class World:
 
     async def _live(self, host: Host) -> None:
         try:
-            host.store, owner = await self.disk.open()
+            host.store, owner = await self.disk.open(host.generation)
         except (Fenced, StoreProblem, StoreFailed, sqlite3.Error) as error:
             self.note(f"{host.process} does not start: {error}")
             self.loop.call_later(0.1, self.loop.kill, host.process)
@@ -154,12 +162,12 @@ class World:
             await asyncio.sleep(0.01)
             raise Unavailable("the ledger does not answer")
         answer: asyncio.Future[T] = self.loop.create_future()
-        host.calls.add(answer)
+        host.calls[answer] = None
         self.loop.spawn(host.process, self._serve(ask, host, answer))
         try:
             found = await answer
         finally:
-            host.calls.discard(answer)
+            host.calls.pop(answer, None)
         await self._travel(fate)
         if fate == "back":
             raise Unavailable("the answer was lost")

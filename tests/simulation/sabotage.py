@@ -1,0 +1,102 @@
+"""Faults of our own making, by which the simulation proves that it would find them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cluster import reporting
+from cluster.book import Book, Holding
+from cluster.claims import Held
+from cluster.memory import MemoryStore
+from cluster.ready import Ready
+from cluster.store import Progress, Writes
+from cluster.task import Task
+
+from .runs import Run
+
+Patch = Callable[[Any, str, Any], None]
+
+
+def no_fence(patch: Patch) -> None:
+    """Any claim may report, not the newest alone."""
+
+    def newest(book: Book, worker: str, claim: Held) -> Holding | None:
+        return book.running.get(claim[:2])
+
+    patch(Book, "newest", newest)
+
+
+def no_report_numbers(patch: Patch) -> None:
+    """After a restart nobody knows which reports were applied."""
+
+    async def progress(store: MemoryStore, tenant: str, id: str, fence: int) -> Progress:
+        return (await found(store, tenant, id, fence))._replace(report=0)
+
+    found = MemoryStore.progress
+    patch(MemoryStore, "progress", progress)
+
+
+def no_isolation(patch: Patch) -> None:
+    """Who may have taken a worker down runs beside others."""
+    patch(reporting, "_suspect", lambda book, holding: book.requeue(holding, counted=False))
+
+
+def deaf_parents(patch: Patch) -> None:
+    """What a task waits for does not wake it."""
+    patch(Book, "wake", lambda book, task, **changes: book.put(task.but(**changes), task.state))
+
+
+def lost_alarms(patch: Patch) -> None:
+    """A queue whose alarm rings does not set the next."""
+
+    async def ring(ready: Ready, now: float, _: Writes) -> None:
+        for queue in list(ready._alarms.due(now)):
+            ready.know(queue)
+
+    patch(Ready, "_ring", ring)
+
+
+def forgetful_attempts(patch: Patch) -> None:
+    """A failed attempt is not counted."""
+
+    def requeue(book: Book, holding: Holding, *, counted: bool, **changes: Any) -> None:
+        found(book, holding, counted=False, **changes)
+
+    found = Book.requeue
+    patch(Book, "requeue", requeue)
+
+
+def unread_cancels(patch: Patch) -> None:
+    """The cancel of a running task is answered, and not kept."""
+
+    def put(book: Book, task: Task, was: str) -> None:
+        if task.state != "running" or was != "running" or task.cancel_requested_at is None:
+            found(book, task, was)
+
+    found = Book.put
+    patch(Book, "put", put)
+
+
+def blind_leases(patch: Patch) -> None:
+    """A worker begins steps whether its lease holds or not."""
+
+    async def may_start(run: Run) -> None:
+        return
+
+    patch(Run, "_may_start", may_start)
+
+
+SABOTAGE: dict[str, Callable[[Patch], None]] = {
+    found.__name__: found
+    for found in (
+        no_fence,
+        no_report_numbers,
+        no_isolation,
+        deaf_parents,
+        lost_alarms,
+        forgetful_attempts,
+        unread_cancels,
+        blind_leases,
+    )
+}

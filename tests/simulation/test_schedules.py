@@ -1,0 +1,96 @@
+"""Whatever crashes, and whenever: thousands of schedules of ledger, store and workers keep every promise.
+
+Each run draws new seeds. One that breaks a promise is printed with the end of its story, and replays to the letter:
+`RUBATO_SEED=SEED ./rubato test tests/simulation -k "STORE and every_promise"` tells the whole story.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from .sabotage import SABOTAGE
+
+ROOT = Path(__file__).resolve().parents[2]
+STORES = {"memory": 400, "sqlite": 200}  # schedules in each of two processes
+LONG = 20  # times as many
+TASTE = 50  # schedules that the fast gate has time for
+TEETH = 1500  # schedules in which what we break must be found; most show within a few dozen
+STEPS = {"memory": 6, "sqlite": 12}  # seeds of schedules in which the first ledger takes more than a hundred steps
+SEED = os.environ.get("RUBATO_SEED")  # runs this one alone, and tells its story
+
+
+def start(store: str, seed: int, *arguments: str) -> subprocess.Popen[str]:
+    """In a process of its own, in which sets have the same order each time: a seed says everything."""
+    command = [sys.executable, "-P", "-m", "tests.simulation", store, str(seed), *arguments]
+    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(runs: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """What they said. Fails with the story of the first that broke a promise."""
+    told = [run.communicate()[0] for run in runs]
+    for run, said in zip(runs, told, strict=True):
+        print(said)
+        assert run.returncode == 0, f"{said}\nRUBATO_SEED=<that seed> replays it, with the whole story"
+    return told
+
+
+def schedules(store: str, number: int, processes: int = 2) -> None:
+    if SEED is not None:
+        finish([start(store, int(SEED), "--trace")])
+        return
+    first = random.SystemRandom().randrange(2**31)
+    finish([start(store, first + place * number, str(number)) for place in range(processes)])
+
+
+def test_a_few_schedules_keep_every_promise() -> None:
+    schedules("memory", TASTE, processes=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("store", STORES)
+def test_whatever_crashes_every_promise_is_kept(store: str) -> None:
+    schedules(store, STORES[store])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("store", STORES)
+def test_in_many_more_schedules_every_promise_is_kept(store: str) -> None:
+    schedules(store, STORES[store] * LONG)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", STORES)
+def test_a_ledger_may_die_at_each_of_its_steps(store: str) -> None:
+    (said,) = finish([start(store, STEPS[store], "--each-step")])
+
+    assert int(said.split()[2]) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", STORES)
+def test_a_seed_replays_to_the_letter_whatever_ran_before_it(store: str) -> None:
+    alone, after = finish([start(store, 20, "--trace"), start(store, 1, "20", "--trace")])
+
+    *story, _ = alone.splitlines()
+    assert after.splitlines()[-1 - len(story) : -1] == story
+    assert alone.count(" commits ") > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sabotage", SABOTAGE)
+def test_what_we_break_is_found(sabotage: str) -> None:
+    run = start("memory", 1, str(TEETH), "--sabotage", sabotage)
+    said = run.communicate()[0]
+
+    assert run.returncode == 1, f"nobody noticed: {said}"
+    assert "seed " in said
