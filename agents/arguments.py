@@ -12,6 +12,7 @@ from pydantic import BaseModel, RootModel
 from pydantic_core import to_jsonable_python
 
 _NESTED = (dict, list)
+_text = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def digest(args: tuple[Any, ...]) -> str:
@@ -28,10 +29,6 @@ def digest(args: tuple[Any, ...]) -> str:
                 f"argument {place} ({type(value).__name__}) is neither JSON nor pydantic: {error}"
             ) from None
     return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()[:32]
-
-
-def _text(plain: Any) -> str:
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
 
 def _ordered(plain: Any, value: Any) -> Any:

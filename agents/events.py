@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel
 
@@ -43,8 +42,7 @@ _TYPES = (
 )  # a subclass may not pass for an event of the host, such as output
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(NamedTuple):
     """One emit before it has a number: `step` is the step it came from, '' for the run itself; `data` is JSON."""
 
     type: str

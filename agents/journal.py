@@ -6,15 +6,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import StepError, StepMismatch
 
 KEY_LIMIT = 255  # bytes of a step's name, and of its key
 
 
-@dataclass(frozen=True, slots=True)
-class StepId:
+class StepId(NamedTuple):  # this and a record are NamedTuples: they cross processes by the thousand
     """A step is its name and its key: the author's (`:key`), else its number among the steps of that name (`#n`)."""
 
     name: str
@@ -24,8 +23,7 @@ class StepId:
         return self.name + self.key
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """A step that ended well: the digest of its arguments and its value, as JSON text."""
 
     id: StepId
@@ -96,9 +94,14 @@ class Cursor:
         return StepId(name, f"#{self._reached[name] - 1}")
 
 
+def _is_plain(text: object) -> bool:
+    """Whether there is nothing to say against it, which a look tells of nearly every name and key."""
+    return isinstance(text, str) and text.isascii() and text.isprintable() and 0 < len(text) <= KEY_LIMIT
+
+
 def _check(name: str, key: str | None) -> None:
     for what, text in (("name", name), ("key", key)):
-        if text is None:
+        if text is None or _is_plain(text):
             continue
         if not isinstance(text, str) or not text or len(text.encode("utf-8", "replace")) > KEY_LIMIT:
             raise StepError(str(name)[:60], f"its {what} must be text of 1 to {KEY_LIMIT} bytes")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .alarms import Alarms
-from .claims import LEASE, Claim, Held, News
+from .claims import LEASE, Claim, Held, Hello, News
 from .client import Limit
 from .limits import Rule, agent_key
 from .ready import Ready
@@ -91,6 +91,11 @@ class Book:
         """Whether there is a task of this agent (None: of any) in this state."""
         agents = {name for name, _ in self.counts} if agent is None else {agent}
         return any(self.counts[name, state] > 0 for name in agents)
+
+    def has_for(self, worker: Hello) -> bool:
+        """Whether the next tick may have something for this worker."""
+        ready = self.ready.hungry or any(self.ready.any(agent) for agent in worker.slots)
+        return ready or bool(self.canceling) or worker.id in self.news
 
     def limit(self, owner: Owner) -> Limit:
         """The limits of a key, and how many of its tasks run."""

@@ -29,7 +29,7 @@ from .ticks import Ticks
 from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
 
-WAITING_LIMIT = 100_000  # tasks in submissions that wait for their tick; more are refused
+WAITING_LIMIT = 100_000  # rows of what waits for its tick; submissions that would be more are refused
 EVENT_PAGE = 1000
 AHEAD = 10_000  # tasks that are counted to tell a place in the queue
 BULK = 1000  # tasks that one tick cancels or retries
@@ -58,7 +58,6 @@ class Ledger(Scheduling):
         self._chores = Chores(self._ticks, store, self._clock)
         self._timetable = Timetable(self._ticks, store, self._clock, terms.policies)
         self._sweeper = Sweeper(self._ticks, store, self._clock, terms)
-        self._waiting_tasks = 0
         self._ends: Waiters[Task] = Waiters()
         self._news: Waiters[None] = Waiters()
 
@@ -92,7 +91,7 @@ class Ledger(Scheduling):
         the second waits for it. Raises Conflict for a known key with another body, Expired, Overloaded.
         """
         size = len(submission.tasks)
-        if self._waiting_tasks + size > WAITING_LIMIT:
+        if self._ticks.waiting + size > WAITING_LIMIT:
             self._stats.refused += 1
             raise Overloaded("too many tasks wait to be accepted", retry_after=1.0)
 
@@ -107,18 +106,10 @@ class Ledger(Scheduling):
                 return Submitted((), None, replayed=True)
             return found
 
-        self._waiting_tasks += size
-        accepted = self._ticks.move(lambda book, found: steering.submit(book, submission, found), known, rows=size)
-        accepted.add_done_callback(lambda _: self._landed(size))
-        submitted: Submitted = await asyncio.shield(accepted)
+        submitted: Submitted = await self._ticks.move(
+            lambda book, found: steering.submit(book, submission, found), known, rows=size
+        )
         return submitted
-
-    def _landed(self, size: int) -> None:
-        self._waiting_tasks -= size
-
-    async def submit_many(self, submissions: tuple[Submission, ...]) -> list[Submitted | Exception]:
-        """Each as `submit` does it, in one call; a refusal stands in the place of its submission."""
-        return await asyncio.gather(*map(self.submit, submissions), return_exceptions=True)  # type: ignore[return-value]
 
     async def submit_and_wait(self, submission: Submission, wait: float) -> tuple[Submitted, Task | None]:
         """Accept one task and follow it for so long: one call where a caller waits for the answer."""
@@ -285,7 +276,8 @@ class Ledger(Scheduling):
         if self._parking.is_gone(worker.id):
             return Orders(stop=True)
         self.book.first_call.setdefault(worker.id, call)
-        self._ticks.look()  # it tells what there is: what this book says now may not be durable
+        if self.book.has_for(worker):
+            self._ticks.look()  # it tells what there is: what this book says now may not be durable
         return await self._parking.park(worker, call, self._clock.now())
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:

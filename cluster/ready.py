@@ -279,6 +279,11 @@ class Ready:
         line.suspects[owner] = line.suspects.pop(owner)
         return line.windows[owner].suspects.popleft()
 
+    def any(self, agent: str) -> bool:
+        """Whether a task of the agent is in memory."""
+        found = self._lines.get(agent)
+        return found is not None and (found.room.tasks > 0 or bool(found.suspects))
+
     def size(self, agent: str) -> int:
         """How many tasks of the agent are in memory, ready to be handed out."""
         found = self._lines.get(agent)

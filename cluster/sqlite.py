@@ -39,8 +39,11 @@ from .task import Event, Filter, Ref, Step, Task
 
 log = logging.getLogger("rubato.store")
 
+QUICK = 0.004  # seconds of a commit for which the loop may stand still ...
+FEW = 16  # ... and rows of such a one
 _PAGE = 1000  # rows written before the loop gets a turn
 _READ_PAUSE = 0.5  # seconds between two tries to learn whether a commit has happened
+_INSERT = {table: sql.insert(table) for table in sql.ROWS}
 _DIALECT = sql.Dialect(
     "indexed by task_batch",
     "exists (select 1 from json_each(task.tags) where value=?)",
@@ -56,6 +59,7 @@ class SqliteStore:
         self._owner: Owner | None = None
         self._lock: TextIO | None = None
         self._commits = ThreadPoolExecutor(1, "commit")
+        self._disk = QUICK  # seconds that a commit takes, of late at most
         self._listing = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
 
@@ -105,7 +109,7 @@ class SqliteStore:
 
     async def commit(self, writes: Writes) -> None:
         # Rows go in on the loop's own thread: sqlite3 lets go of the GIL at every row, and a second thread would pay
-        # for each of them to get it back. Only the wait for the disk is taken off the loop.
+        # for each of them to get it back. Only the wait for the disk is taken off the loop, where it is worth it.
         assert self._owner is not None, "commit before open"
         next_tick = self._owner.tick + 1
         try:
@@ -121,11 +125,25 @@ class SqliteStore:
             self._rollback()
             raise
         try:
-            await asyncio.get_running_loop().run_in_executor(self._commits, self._db.execute, "commit")
+            await self._sync(writes)
         except sqlite3.Error as error:
             if await self._owner_after_all() != self._owner._replace(tick=next_tick):
                 raise StoreFailed(str(error)) from error
         self._owner = self._owner._replace(tick=next_tick)
+
+    async def _sync(self, writes: Writes) -> None:
+        """Commit: on a thread of its own, unless that is over sooner than a thread could take it over."""
+        if self._disk < QUICK and len(writes.new) + len(writes.moved) + len(writes.steps) <= FEW:
+            took = self._commit()
+        else:
+            took = await asyncio.get_running_loop().run_in_executor(self._commits, self._commit)
+        self._disk = max(took, 0.9 * self._disk)
+
+    def _commit(self) -> float:
+        """Says how many seconds it took."""
+        began = time.perf_counter()
+        self._db.execute("commit")
+        return time.perf_counter() - began
 
     async def _owner_after_all(self) -> Owner | None:
         """A COMMIT that failed may have happened. The tick in the file tells, and until it can be read nobody knows."""
@@ -139,12 +157,12 @@ class SqliteStore:
 
     async def _write(self, writes: Writes) -> None:
         many = self._many
-        await many(sql.insert("task"), list(writes.new.values()))
+        await many(_INSERT["task"], list(writes.new.values()))
         await many(sql.MOVE, [(*task[sql.FIXED :], task.tenant, task.id) for task in writes.moved.values()])
-        await many(sql.insert("step"), writes.steps)
-        await many(sql.insert("event"), writes.events)
-        await many(sql.insert("idempotency"), list(writes.keys.values()))
-        await many(sql.insert("signal"), writes.signals)
+        await many(_INSERT["step"], writes.steps)
+        await many(_INSERT["event"], writes.events)
+        await many(_INSERT["idempotency"], list(writes.keys.values()))
+        await many(_INSERT["signal"], writes.signals)
         await many(sql.TAKE_SIGNAL, writes.taken)
         await many(sql.REFERENCE, list(writes.references))
         await many(sql.UPSERT_RULE, list(writes.rules.values()))

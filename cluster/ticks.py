@@ -53,6 +53,7 @@ class Ticks:
         self._stats = stats
         self._publish = publish
         self._moves: list[_Move] = []
+        self.waiting = 0  # rows of the moves that wait
         self._woken = asyncio.Event()
         self._expire_at = 0.0
         self._fenced: Fenced | None = None
@@ -66,6 +67,7 @@ class Ticks:
         except Fenced as error:
             self._give_up(error, [])
         self._loaded = True
+        self.look()
         if fresh:
             self._release_old([holding.held for holding in self.book.running.values()])
 
@@ -81,6 +83,7 @@ class Ticks:
         self.refuse_fenced()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._moves.append(_Move(apply, answer, needs, listener, rows))
+        self.waiting += rows
         self._woken.set()
         return answer
 
@@ -130,10 +133,14 @@ class Ticks:
             rows += move.rows
             if rows > TICK and place:
                 batch, self._moves = self._moves[:place], self._moves[place:]
+                self.waiting -= rows - move.rows
                 self._woken.set()
                 return batch
-        batch, self._moves = self._moves, []
-        return batch
+        return self._take_all()
+
+    def _take_all(self) -> list[_Move]:
+        moves, self._moves, self.waiting = self._moves, [], 0
+        return moves
 
     async def _wait_for_work(self) -> None:
         if not self._woken.is_set():
@@ -245,13 +252,14 @@ class Ticks:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the database's driver raises, nothing works without it
                 log.error("the store cannot be read, trying again: %s", error)
-                refused, self._moves = [*(waiting or ()), *self._moves], []
+                refused = [*(waiting or ()), *self._take_all()]
                 self._refuse(refused, error)
                 if waiting is not None:
                     waiting.clear()
                 await asyncio.sleep(READ_PAUSE)
             else:
                 self.book = book
+                self.look()
                 return
 
     def _refuse(self, moves: list[_Move], error: Exception) -> None:
@@ -261,7 +269,7 @@ class Ticks:
     def _give_up(self, error: Fenced, batch: list[_Move]) -> None:
         log.error("fenced, this ledger stays down: %s", error)
         self._fenced = error
-        for move in [*batch, *self._moves]:
+        for move in [*batch, *self._take_all()]:
             _resolve(move, Unavailable(f"this ledger is fenced: {error}"))
         self._parking.answer_all(Orders(stop=True))
 

@@ -222,7 +222,7 @@ async def test_what_is_kept_for_the_exit_goes_with_the_worker() -> None:
 
     async def script(ctx: Context, number: int) -> str:
         await ctx.step("before", ran.append, "before")
-        await ctx.sleep(0.01)
+        await ctx.sleep(0.3)  # long enough that the run unwinds first, however slow the machine is
         await ctx.step("after", ran.append, "after")
         if not stuck.is_set():
             stuck.set()
