@@ -259,7 +259,6 @@ class Ticks:
                 await asyncio.sleep(READ_PAUSE)
             else:
                 self.book = book
-                self.look()
                 return
 
     def _refuse(self, moves: list[_Move], error: Exception) -> None:
