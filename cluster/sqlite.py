@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from . import queries as sql
-from .errors import Fenced, StoreProblem
+from .errors import Fenced, StoreProblem, Unavailable
 from .history import assemble
 from .limits import Rule
 from .schedule import Schedule
@@ -44,6 +44,8 @@ FEW = 16  # ... and rows of such a one
 _PAGE = 1000  # rows written before the loop gets a turn
 _READ_PAUSE = 0.5  # seconds between two tries to learn whether a commit has happened
 _INSERT = {table: sql.insert(table) for table in sql.ROWS}
+_BUSY = 2.0  # seconds that a commit waits for another program that writes in the file ...
+_BUSY_PAUSE = 0.01  # ... and that are between two looks whether it still does
 _DIALECT = sql.Dialect(
     "indexed by task_batch",
     "exists (select 1 from json_each(task.tags) where value=?)",
@@ -88,6 +90,7 @@ class SqliteStore:
             self._connect()
             migrate(self._db)
             self._owner = check_resume(self._read_owner(), store_id, generation)
+            self._db.execute("pragma busy_timeout=0")  # SQLite's own way to wait would hold up the loop
         except BaseException:
             self._close()
             raise
@@ -112,8 +115,8 @@ class SqliteStore:
         # for each of them to get it back. Only the wait for the disk is taken off the loop, where it is worth it.
         assert self._owner is not None, "commit before open"
         next_tick = self._owner.tick + 1
+        await self._begin()
         try:
-            self._db.execute("begin immediate")
             moved = self._db.execute(sql.TICK, (next_tick, *self._owner))
             if moved.rowcount != 1:
                 raise Fenced(f"the store has another owner than {self._owner}")
@@ -144,6 +147,22 @@ class SqliteStore:
         began = time.perf_counter()
         self._db.execute("commit")
         return time.perf_counter() - began
+
+    async def _begin(self) -> None:
+        """Raises Unavailable where another program goes on and on writing in the file: no move of the tick would fare
+        better alone."""
+        ends = time.monotonic() + _BUSY
+        while True:
+            try:
+                self._db.execute("begin immediate")
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise StoreFailed(str(error)) from error
+                if time.monotonic() > ends:
+                    raise Unavailable(f"another program writes in the store ({error})") from error
+                await asyncio.sleep(_BUSY_PAUSE)
+            else:
+                return
 
     async def _owner_after_all(self) -> Owner | None:
         """A COMMIT that failed may have happened. The tick in the file tells, and until it can be read nobody knows."""
