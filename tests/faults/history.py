@@ -16,6 +16,7 @@ from cluster.task import TERMINAL_EVENTS, Event, Filter, State, Step, Task
 from .laborers import starts
 
 PAGE = 500
+WAITS = "juggler"  # whose tasks are claimed anew after each wait
 Start = tuple[str, str, str]  # (task, step, mark), as the trace has it
 
 
@@ -166,7 +167,7 @@ class History:
         return [
             f"tasks {len(self.told.names)} accepted, {len(tasks) - len(self.told.names)} children; {_counted(ends)}",
             f"re-runs {sum(task.attempts > 1 for task in tasks)} tasks in a later attempt,"
-            f" {sum(task.fence > 1 for task in tasks)} under a later claim;"
+            f" {sum(task.fence > 1 for task in tasks if task.agent != WAITS)} that never wait under a later claim;"
             f" of {len(again)} steps {sum(number > 1 for number in again.values())} ran again, unrecorded",
             f"clients were answered {_counted(self.told.refusals)}, and asked for {self.told.replays} changes again",
         ]
