@@ -21,7 +21,7 @@ from .batches import Batches
 from .health import Health
 from .limits import LimitKeys
 from .metrics import OPEN, PLAIN, Metrics
-from .routing import PlainRoute, answer_in_problems
+from .routing import PlainApp, PlainRoute, answer_in_problems
 from .runs import Runs
 from .schedules import Schedules, add_schedules
 from .services import Logs, Services
@@ -41,7 +41,7 @@ def gateway_app(
 ) -> FastAPI:
     """The application. `artifacts` and `logs` find a tenant's bytes, and what a task's code has said."""
     services = Services(catalog, ledger, artifacts, logs, limits, heartbeat)
-    app = FastAPI(title="Rubato", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = PlainApp(title="Rubato", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = PlainRoute
     accepting = Accepting(services)
     tasks = Tasks(services)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -12,9 +13,31 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from ..problems import Problem, not_found, problem_of
 from .forms import refuse_query
+
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class PlainApp(FastAPI):
+    """An application of plain routes. Those without parameters in their path are called straight away: the layers that
+    a request would go through take as long as the answer itself, and find nothing left to do."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handle = self._straight.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if handle is None or scope.get("root_path"):
+            await super().__call__(scope, receive, send)
+        else:
+            answer = await handle(Request(scope, receive, send))
+            await answer(scope, receive, send)
+
+    @cached_property
+    def _straight(self) -> dict[tuple[str, str], Handle]:
+        """By method and path; to be asked for once all routes are there."""
+        plain = (route for route in self.routes if isinstance(route, PlainRoute) and "{" not in route.path)
+        return {(method, route.path): route.handle_request for route in plain for method in route.methods or ()}
 
 
 class PlainRoute(APIRoute):
@@ -23,19 +46,22 @@ class PlainRoute(APIRoute):
     The query parameters that it documents are those it accepts.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handle:
+        return self.handle_request
+
+    async def handle_request(self, request: Request) -> Response:
+        """The endpoint's answer, or the problem that it raised."""
+        try:
+            refuse_query(request, self._known)
+            answer: Response = await self.endpoint(request)
+            return answer
+        except Exception as error:  # noqa: BLE001 - an agent's types may raise anything, and no trace may leave
+            return problem_of(error).response()
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
         parameters = (self.openapi_extra or {}).get("parameters", ())
-        known = frozenset(parameter["name"] for parameter in parameters if parameter["in"] == "query")
-
-        async def handle(request: Request) -> Response:
-            try:
-                refuse_query(request, known)
-                answer: Response = await self.endpoint(request)
-                return answer
-            except Exception as error:  # noqa: BLE001 - an agent's types may raise anything, and no trace may leave
-                return problem_of(error).response()
-
-        return handle
+        return frozenset(parameter["name"] for parameter in parameters if parameter["in"] == "query")
 
 
 def answer_in_problems(app: FastAPI) -> None:
