@@ -39,6 +39,7 @@ from .task import Event, Filter, Ref, Step, Task
 
 log = logging.getLogger("rubato.store")
 
+PRAGMAS = ("journal_mode=wal", "synchronous=full", "busy_timeout=5000", "cache_size=-65536", "foreign_keys=0")
 QUICK = 0.004  # seconds of a commit for which the loop may stand still ...
 FEW = 16  # ... and rows of such a one
 _PAGE = 1000  # rows written before the loop gets a turn
@@ -376,7 +377,7 @@ def lock(path: Path, wait: float) -> TextIO:
 
 def _connection(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    for pragma in ("journal_mode=wal", "synchronous=full", "busy_timeout=5000", "cache_size=-65536", "foreign_keys=0"):
+    for pragma in PRAGMAS:
         db.execute(f"pragma {pragma}")
     return db
 

@@ -11,18 +11,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .cuts import CutDisk
 from .disks import Disk, MemoryDisk, SqliteDisk
 from .sabotage import SABOTAGE
 from .schedule import Schedule
 from .trouble import Trouble
 
 FAST = Path("/dev/shm")  # nothing here dies in a way that loses what was not synced, so no disk is needed
+STEPS = range(100, 200)
 LINES = 80  # of the story that a broken promise comes with
 MakeDisk = Callable[[Trouble], Disk]
 
 
 def makers(folder: Path) -> dict[str, MakeDisk]:
-    return {"memory": MemoryDisk, "sqlite": lambda trouble: SqliteDisk(trouble, folder)}
+    return {
+        "memory": MemoryDisk,
+        "sqlite": lambda trouble: SqliteDisk(trouble, folder),
+        "cuts": lambda trouble: CutDisk(trouble, folder),
+    }
 
 
 def run(seed: int, make: MakeDisk, *, dies_at: int = -1) -> Schedule:
@@ -39,8 +45,12 @@ def run(seed: int, make: MakeDisk, *, dies_at: int = -1) -> Schedule:
 
 
 def each_step(seed: int, make: MakeDisk) -> int:
-    """The schedule once for each step of its first ledger, which is killed there; how many there were."""
-    steps = run(seed, make).world.ledger_steps
+    """A schedule once for each step of its first ledger, which is killed there; how many there were.
+
+    It is the first from this seed on that is neither too short to be of interest nor too long to be done so often.
+    """
+    while (steps := run(seed, make).world.ledger_steps) not in STEPS:
+        seed += 1
     for step in range(1, steps + 1):
         run(seed, make, dies_at=step)
     return steps
@@ -57,7 +67,7 @@ def main() -> None:
         make = makers(Path(folder))[options.store]
         for seed in range(options.seed, options.seed + options.count):
             if options.each_step:
-                print(f"seed {seed}: {each_step(seed, make)} steps of a ledger, which was killed at each")
+                print(f"{each_step(seed, make)} steps of a ledger, which was killed at each")
                 continue
             schedule = run(seed, make)
             steps += schedule.world.loop.steps

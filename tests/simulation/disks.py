@@ -162,10 +162,19 @@ class BrittleSqlite(SqliteStore):
         assert self._owner is not None
         self._trouble.committed(self._writes, self._owner.generation)
 
+    def _commit(self) -> float:
+        super()._commit()
+        return self._trouble.takes()
+
     def crash(self) -> None:
         """The system closes a dead process' files."""
         for connection in self._connections:
             connection.close()
+        self._connections = []
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._connections)
 
     def _acquire(self, wait: float) -> None:
         return
@@ -193,16 +202,15 @@ class SqliteDisk:
         self.owner = self._read_owner()
 
     async def open(self, generation: int) -> tuple[Store, Owner]:
-        store = BrittleSqlite(self._path, self._trouble)
+        store = self._store()
         self._opened.append(store)
         owner = await store.open(self.owner.store_id, generation)
         return cast(Store, Shaken(store, self._trouble)), owner
 
     def take(self) -> bool:
-        db = sqlite3.connect(self._path, timeout=0)
+        db = self._connect()
         try:
-            with db:
-                db.execute("update owner set generation=generation+1, tick=0")
+            db.execute("update owner set generation=generation+1, tick=0")
         except sqlite3.OperationalError:
             return False
         finally:
@@ -216,11 +224,20 @@ class SqliteDisk:
     def close(self) -> None:
         for store in self._opened:
             store.crash()
+        self._remove()
+
+    def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
 
+    def _store(self) -> BrittleSqlite:
+        return BrittleSqlite(self._path, self._trouble)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=0, isolation_level=None)
+
     def _read_owner(self) -> Owner:
-        db = sqlite3.connect(self._path, timeout=0)
+        db = self._connect()
         try:
             return Owner(*db.execute("select store_id, generation, tick from owner").fetchone())
         finally:

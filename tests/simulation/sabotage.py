@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cluster import reporting
+from cluster import reporting, sqlite
 from cluster.book import Book, Holding
 from cluster.claims import Held
 from cluster.memory import MemoryStore
@@ -87,6 +87,16 @@ def blind_leases(patch: Patch) -> None:
     patch(Run, "_may_start", may_start)
 
 
+def no_sync(patch: Patch) -> None:
+    """SQLite does not ask for what it writes to be kept."""
+    patch(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "synchronous=off"))
+
+
+def late_sync(patch: Patch) -> None:
+    """SQLite syncs its log before it is copied to the database, and not at every commit."""
+    patch(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "synchronous=normal"))
+
+
 SABOTAGE: dict[str, Callable[[Patch], None]] = {
     found.__name__: found
     for found in (
@@ -98,5 +108,8 @@ SABOTAGE: dict[str, Callable[[Patch], None]] = {
         forgetful_attempts,
         unread_cancels,
         blind_leases,
+        no_sync,
+        late_sync,
     )
 }
+NEEDS = {"no_sync": "cuts", "late_sync": "cuts"}  # a store in which it shows; the others show in any

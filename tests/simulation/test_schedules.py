@@ -1,5 +1,8 @@
 """Whatever crashes, and whenever: thousands of schedules of ledger, store and workers keep every promise.
 
+The stores: a memory; SQLite in a file, whose ledgers are killed; and the same on a disk that loses with each kill what
+was not synced, or tears it, at any change to it in the middle of a commit too. All run the product's own statements.
+
 Each run draws new seeds. One that breaks a promise is printed with the end of its story, and replays to the letter:
 `RUBATO_SEED=SEED ./rubato test tests/simulation -k "STORE and every_promise"` tells the whole story.
 """
@@ -15,14 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from .sabotage import SABOTAGE
+from .sabotage import NEEDS, SABOTAGE
 
 ROOT = Path(__file__).resolve().parents[2]
-STORES = {"memory": 400, "sqlite": 200}  # schedules in each of two processes
+STORES = {"memory": 300, "sqlite": 150, "cuts": 150}  # schedules in each of two processes
 LONG = 20  # times as many
 TASTE = 50  # schedules that the fast gate has time for
 TEETH = 1500  # schedules in which what we break must be found; most show within a few dozen
-STEPS = {"memory": 6, "sqlite": 12}  # seeds of schedules in which the first ledger takes more than a hundred steps
 SEED = os.environ.get("RUBATO_SEED")  # runs this one alone, and tells its story
 
 
@@ -71,9 +73,9 @@ def test_in_many_more_schedules_every_promise_is_kept(store: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("store", STORES)
 def test_a_ledger_may_die_at_each_of_its_steps(store: str) -> None:
-    (said,) = finish([start(store, STEPS[store], "--each-step")])
+    (said,) = finish([start(store, 1, "--each-step")])
 
-    assert int(said.split()[2]) > 100
+    assert int(said.split()[0]) >= 100
 
 
 @pytest.mark.slow
@@ -89,7 +91,7 @@ def test_a_seed_replays_to_the_letter_whatever_ran_before_it(store: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("sabotage", SABOTAGE)
 def test_what_we_break_is_found(sabotage: str) -> None:
-    run = start("memory", 1, str(TEETH), "--sabotage", sabotage)
+    run = start(NEEDS.get(sabotage, "memory"), 1, str(TEETH), "--sabotage", sabotage)
     said = run.communicate()[0]
 
     assert run.returncode == 1, f"nobody noticed: {said}"

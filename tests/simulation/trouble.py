@@ -20,7 +20,7 @@ class Trouble:
         self._now = now
         self.quiet = False
         self.committed: Committed = lambda writes, generation: None
-        self.at_commit: Callable[[], None] = lambda: None  # what a test does at the racing line
+        self.power_lost: Callable[[int], None] = lambda generation: None  # hears whose machine went down
         self.odds = roll.choice((0.0, 0.02, 0.1))  # that a commit, or a statement of it, fails
         self.slow = roll.choice((0.0, 0.0, 0.05, 0.3))  # how often the disk takes its time
         self.refuses_until = 0.0
@@ -36,6 +36,21 @@ class Trouble:
     def fails(self) -> bool:
         """Whether this statement does."""
         return not self.quiet and (self._roll.random() < self.odds or self._now() < self.refuses_until)
+
+    def takes(self) -> float:
+        """The seconds that a commit took, as the store believes: it goes by that, and must not go by our clock."""
+        return self._roll.choice((0.0, 0.0, 0.0, 0.0042))
+
+    def cuts(self) -> int | None:
+        """At which of its changes of files a commit is the machine's last, if it is."""
+        if self.quiet or self._roll.random() >= self.odds:
+            return None
+        return self._roll.randrange(12)
+
+    def keeps(self) -> Callable[[], bool]:
+        """Of what was not synced: nothing, some of it, or all."""
+        odds = self._roll.choice((0.0, 0.5, 1.0))
+        return lambda: self._roll.random() < odds
 
     def check_read(self) -> None:
         """Raises Unavailable where nothing can be read."""

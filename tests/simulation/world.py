@@ -49,6 +49,7 @@ class World:
         self.oracle = Oracle(self.clock.now)
         self.trouble = Trouble(self.roll, self.loop.time)
         self.trouble.committed = self._committed
+        self.trouble.power_lost = self._power_lost
         self.disk = make_disk(self.trouble)
         self.quiet = False
         self.first: Process | None = None  # the first ledger's
@@ -143,8 +144,16 @@ class World:
         if self.host is None:
             self.start_ledger()
 
+    def _power_lost(self, generation: int) -> None:
+        host = self._of(generation)
+        self.note(f"the machine of {host.process} loses power")
+        self.loop.kill(host.process)
+
+    def _of(self, generation: int) -> Host:
+        return next(host for host in [self.host, *self.fenced] if host is not None and host.generation == generation)
+
     def _committed(self, writes: Writes, generation: int) -> None:
-        host = next(host for host in [self.host, *self.fenced] if host is not None and host.generation == generation)
+        host = self._of(generation)
         assert host.ledger is not None
         self.note(lambda: f"{host.process} commits {_brief(writes)}")
         with self.oracle.watching():
