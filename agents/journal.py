@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -66,7 +66,7 @@ class Cursor:
     """Numbers the steps of one run in the order they are reached."""
 
     def __init__(self) -> None:
-        self._reached: Counter[str] = Counter()
+        self._reached: defaultdict[str, int] = defaultdict(int)
         self._open: set[StepId | str] = set()
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -83,7 +83,7 @@ class RunContext:
         self._waits = waits
         self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
         self._cursor = Cursor()
-        self._emits: Counter[StepId | None] = Counter()
+        self._emits: defaultdict[StepId | None, int] = defaultdict(int)
         self._ends = time.monotonic() + facts.timeout
         self._started_at = datetime.now(UTC)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -98,7 +98,7 @@ class Waits:
         self._groups: dict[StepId, str] = {}  # of calls that were reached
         self._called: set[StepId] = set()  # in this run
         self._heard: list[StepId] = []  # children that ended meanwhile
-        self._ended: Counter[str] = Counter()  # those of them whose call was reached by then, by group
+        self._ended: defaultdict[str, int] = defaultdict(int)  # those of them whose call was reached by then, by group
         for each in signals:
             self._keep(each)
 

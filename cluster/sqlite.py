@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
@@ -176,27 +176,11 @@ class SqliteStore:
                 await asyncio.sleep(_READ_PAUSE)
 
     async def _write(self, writes: Writes) -> None:
-        many = self._many
-        await many(_INSERT["task"], list(writes.new.values()))
-        await many(sql.MOVE, [(*task[sql.FIXED :], task.tenant, task.id) for task in writes.moved.values()])
-        await many(_INSERT["step"], writes.steps)
-        await many(_INSERT["event"], writes.events)
-        await many(_INSERT["idempotency"], list(writes.keys.values()))
-        await many(_INSERT["signal"], writes.signals)
-        await many(sql.TAKE_SIGNAL, writes.taken)
-        await many(sql.REFERENCE, list(writes.references))
-        await many(sql.UPSERT_RULE, list(writes.rules.values()))
-        await many(sql.UPSERT_SCHEDULE, [found for found in writes.schedules.values() if found is not None])
-        await many(sql.DELETE_SCHEDULE, [key for key, found in writes.schedules.items() if found is None])
-        for statement in sql.FORGET if writes.gone else ():
-            await many(statement, writes.gone)
-        await many(sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change])
-
-    async def _many(self, statement: str, rows: list[Any]) -> None:
-        for start in range(0, len(rows), _PAGE):
-            if start:
-                await asyncio.sleep(0)
-            self._db.executemany(statement, rows[start : start + _PAGE])
+        for statement, rows in _statements(writes):
+            for start in range(0, len(rows), _PAGE):
+                if start:
+                    await asyncio.sleep(0)
+                self._db.executemany(statement, rows[start : start + _PAGE])
 
     def _rollback(self) -> None:
         if self._db.in_transaction:
@@ -358,6 +342,24 @@ class SqliteStore:
 
     def _acquire(self, wait: float) -> None:
         self._lock = lock(self._path, wait)
+
+
+def _statements(writes: Writes) -> Iterator[tuple[str, Sequence[Any]]]:
+    """What a tick writes: each statement with its rows, which may be none."""
+    yield _INSERT["task"], list(writes.new.values())
+    yield sql.MOVE, [(*task[sql.FIXED :], task.tenant, task.id) for task in writes.moved.values()]
+    yield _INSERT["step"], writes.steps
+    yield _INSERT["event"], writes.events
+    yield _INSERT["idempotency"], list(writes.keys.values())
+    yield _INSERT["signal"], writes.signals
+    yield sql.TAKE_SIGNAL, writes.taken
+    yield sql.REFERENCE, list(writes.references)
+    yield sql.UPSERT_RULE, list(writes.rules.values())
+    yield sql.UPSERT_SCHEDULE, [found for found in writes.schedules.values() if found is not None]
+    yield sql.DELETE_SCHEDULE, [key for key, found in writes.schedules.items() if found is None]
+    for statement in sql.FORGET if writes.gone else ():
+        yield statement, writes.gone
+    yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]
 
 
 def lock(path: Path, wait: float) -> TextIO:
