@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from .book import Book
+from .errors import Conflict
 from .steering import Steer, check_body, retry
 from .store import KeyRow, Store
 from .task import Filter, Once, Ref, State, Step, Task
@@ -63,6 +64,31 @@ def retried(ref: Ref, once: Once | None) -> tuple[Apply, Needs]:
         return task
 
     return apply, needs
+
+
+def all_steered(refs: Sequence[Ref], steer: Steer) -> tuple[Apply, Needs]:
+    """Move those of these tasks that can be moved. It brings how many."""
+
+    def apply(book: Book, known: Mapping[Ref, Task]) -> int:
+        moved = 0
+        for ref in refs:
+            try:
+                moved += steer(book, ref, known.get(ref)) is not None
+            except Conflict:  # it has ended, or started, meanwhile
+                continue
+        return moved
+
+    return apply, lambda store, _: store.many(refs)
+
+
+def all_retried(refs: Sequence[Ref]) -> tuple[Apply, Needs]:
+    """Retry those of these tasks that can be; not those with children that are to end with them and have not."""
+
+    async def needs(store: Store, _: bool) -> Mapping[Ref, Task]:
+        known = await store.many(refs)
+        return {ref: task for ref, task in known.items() if not await _is_busy(store, task)}
+
+    return all_steered(refs, retry)[0], needs
 
 
 def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply, Needs]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agents.errors import Overloaded
 
 from . import reporting, steering
-from .asking import forked, retried, steered
+from .asking import all_retried, all_steered, forked, retried, steered
 from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Report
 from .client import Batch, Counts, EventPage, Limit, Why
-from .errors import Conflict
 from .limits import Rule, agent_key
 from .measuring import Measuring
 from .parking import Parking
@@ -25,7 +24,7 @@ from .store import KeyRow, Store, Writes
 from .sweeper import Sweeper
 from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
 from .terms import Terms
-from .ticks import Ticks
+from .ticks import Apply, Needs, Ticks
 from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
 
@@ -33,6 +32,8 @@ WAITING_LIMIT = 100_000  # rows of what waits for its tick; submissions that wou
 EVENT_PAGE = 1000
 AHEAD = 10_000  # tasks that are counted to tell a place in the queue
 BULK = 1000  # tasks that one tick cancels or retries
+
+Many = Callable[[list[Ref]], tuple[Apply, Needs]]  # a move of many tasks, which brings how many it moved
 
 
 def system_clock() -> Clock:
@@ -199,12 +200,12 @@ class Ledger(Scheduling):
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
         """Cancel the tasks that match and have not ended; how many."""
         states = (State.QUEUED, State.RUNNING, State.WAITING)
-        return await self._all(tenant, filter, states, steering.cancel)
+        return await self._all(tenant, filter, states, lambda refs: all_steered(refs, steering.cancel))
 
     async def retry_all(self, tenant: str, filter: Filter) -> int:
         """Retry the tasks that match and have failed, or that were canceled where the filter says so; how many."""
         states = (State.CANCELED,) if filter.state == State.CANCELED else (State.FAILED,)
-        return await self._all(tenant, filter, states, steering.retry)
+        return await self._all(tenant, filter, states, all_retried)
 
     async def fork(
         self,
@@ -326,7 +327,7 @@ class Ledger(Scheduling):
         self._ticks.refuse_unread()
         return self.book
 
-    async def _all(self, tenant: str, filter: Filter, states: Sequence[State], move: steering.Steer) -> int:
+    async def _all(self, tenant: str, filter: Filter, states: Sequence[State], move: Many) -> int:
         """Move all tasks of a filter that are in one of these states, so many a tick."""
         matched = 0
         for state in states if filter.state is None else [each for each in states if each == filter.state]:
@@ -336,21 +337,8 @@ class Ledger(Scheduling):
                 if not page:
                     break
                 after = page[-1].id
-                matched += await self._some([task.ref for task in page], move)
+                matched += await self._ticks.move(*move([task.ref for task in page]))
         return matched
-
-    async def _some(self, refs: list[Ref], move: steering.Steer) -> int:
-        def apply(book: Book, known: dict[Ref, Task]) -> int:
-            moved = 0
-            for ref in refs:
-                try:
-                    moved += move(book, ref, known.get(ref)) is not None
-                except Conflict:  # it has ended, or started, meanwhile
-                    continue
-            return moved
-
-        moved: int = await self._ticks.move(apply, lambda store, _: store.many(refs))
-        return moved
 
     def _publish(self, writes: Writes) -> None:
         """Tell whoever waits for a task's end or its events."""

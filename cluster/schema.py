@@ -45,6 +45,7 @@ _SPREAD = (
     ("task_waiting", "1000 1"),
     ("task_deadline", "1000 1"),
     ("task_parent", "100000 100000 10 5"),
+    ("task_parents", "10000 10000 1"),
     ("task_untold", "100 100 1"),
     ("task_schedule", "1000 1000 2"),
 )
@@ -86,6 +87,7 @@ _SECOND = (
     "create index task_waiting on task (run_at) where state='waiting' and run_at>0",
     "create index task_deadline on task (deadline) where deadline is not null and state in ('queued','waiting')",
     "create index task_parent on task (tenant, parent_id, state) where parent_id is not null",
+    "create index task_parents on task (tenant, id) where children>0",
     "create index task_untold on task (tenant, id)"
     " where parent_id is not null and told=0 and state in ('completed','failed','canceled')",
     "create index task_schedule on task (tenant, schedule)"

@@ -10,7 +10,7 @@ import pytest
 from cluster import chores, waits
 from cluster.claims import Called, Claim, Ending, Verdict
 from cluster.ledger import Ledger
-from cluster.task import TOLD, Origin, Task
+from cluster.task import TOLD, Filter, Origin, Task
 from cluster.waits import Waits
 
 from .callers import Caller, ShakyStore, opened, running, settled
@@ -75,6 +75,22 @@ async def test_a_child_that_was_canceled_with_its_parent_runs_again_with_it(ledg
     await worker.report(report(child, 1, verdict=COMPLETED))
 
     assert [record.value for record in (await worker.claim()).journal] == ['{"output":{"text":"hello"}}']
+
+
+async def test_parents_whose_children_have_not_ended_yet_are_left_out_of_a_retry_of_many(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello(slots=1))
+    await ledger.submit(submission(task(id="p")))
+    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    child = await worker.claim()
+    await ledger.cancel("", "p")
+    await settled()
+
+    assert await ledger.retry_all("", Filter(state="canceled")) == 0
+    assert (await state(ledger, "p")).state == "canceled"
+    await worker.report(report(child, 1, verdict=Verdict(Ending.CANCELED)))
+    await settled()
+
+    assert await ledger.retry_all("", Filter(state="canceled")) == 2
 
 
 async def test_a_child_that_was_retried_by_itself_is_heard_of_too(ledger: Ledger) -> None:

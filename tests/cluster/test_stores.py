@@ -216,6 +216,7 @@ def test_what_is_asked_of_a_long_queue_is_answered_by_its_index_alone(tmp_path: 
         ("task_deadline", sql.OVERDUE),
         ("task_delayed (agent=? AND tenant=? AND limit_key=? AND run_at>?)", sql.DUE),
         ("task_parent", sql.CHILDREN),
+        ("task_parents", sql.ORPHANS),
         ("task_queued", sql.READY),
         ("task_running", sql.RUNNING),
         ("task_schedule", sql.OF_SCHEDULE),
