@@ -66,6 +66,7 @@ async def test_a_killed_server_comes_back_with_what_it_acknowledged_and_at_the_s
     await query(own_postgres.url, "drop table kept")
 
 
+@pytest.mark.postgres
 def test_nothing_of_it_is_left() -> None:
     with postgres() as server:
         folder = server._folder
@@ -85,6 +86,7 @@ with postgres() as server:
 """
 
 
+@pytest.mark.postgres
 def test_it_ends_with_the_process_that_started_it_even_where_that_is_killed() -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None

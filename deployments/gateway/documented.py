@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
@@ -69,10 +70,11 @@ LAST_EVENT = parameter("Last-Event-ID", "header", {"type": "integer", "minimum":
 DISPOSITION = parameter("Content-Disposition", "header", TEXT, "Its filename is the name, unless `name` is given.")
 
 
-def queries(form: type[BaseModel]) -> list[Json]:
+@cache
+def queries(form: type[BaseModel]) -> tuple[Json, ...]:
     """The fields of a form as query parameters."""
     schema = form.model_json_schema(ref_template=COMPONENTS + "{model}")
-    return [parameter(name, "query", field) for name, field in schema["properties"].items()]
+    return tuple(parameter(name, "query", field) for name, field in schema["properties"].items())
 
 
 def route(

@@ -345,6 +345,7 @@ def orders() -> Iterator[str]:
         yield "d" * first + "w" * second + "d" * third + "w" * 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", ["touched", "old", "cut off", "missing"])
 def test_whatever_the_order_of_their_calls_what_write_returned_for_is_there(
     monkeypatch: pytest.MonkeyPatch, there: str

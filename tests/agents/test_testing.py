@@ -168,6 +168,7 @@ def test_a_crash_at_any_step_changes_nothing(calm: Host[Topic, Paper], when: str
 Crashes = st.lists(st.tuples(st.sampled_from(["crash_before", "crash_after"]), st.sampled_from(STEPS)), max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(Crashes)
 def test_any_row_of_crashes_changes_nothing(

@@ -59,6 +59,7 @@ def generator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return name
 
 
+@pytest.mark.slow
 def test_exactly_as_many_tasks_are_sent_as_are_asked_for(generator: str) -> None:
     with serving(202, b"{}") as (url, sent):
         sender = singly._by_wrk if generator == "wrk" else singly._by_us
@@ -69,11 +70,13 @@ def test_exactly_as_many_tasks_are_sent_as_are_asked_for(generator: str) -> None
     assert set(sent) == {b'{"agent":"echo"}'}
 
 
+@pytest.mark.slow
 def test_a_task_that_is_refused_is_no_figure(generator: str) -> None:
     with serving(429, b"{}") as (url, _), pytest.raises(RuntimeError, match="0 accepted"):
         singly.measure(url, 32)
 
 
+@pytest.mark.slow
 def test_a_load_that_is_refused_is_no_figure(generator: str) -> None:
     with serving(200, b"{}") as (url, _):
         assert load.post(f"{url}/run", "{}", connections=2, seconds=1)["requests_per_s"] > 0
@@ -81,6 +84,7 @@ def test_a_load_that_is_refused_is_no_figure(generator: str) -> None:
         load.post(f"{url}/run", "{}", connections=2, seconds=1)
 
 
+@pytest.mark.slow
 def test_a_connection_is_kept_and_a_large_answer_is_whole() -> None:
     body = b'{"items":[' + b"1," * 300_000 + b"1]}"
     with serving(200, body) as (url, sent), Connection(url) as connection:

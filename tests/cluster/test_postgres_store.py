@@ -244,6 +244,7 @@ async def test_texts_are_in_the_order_of_their_bytes_whatever_the_database_think
     assert [name for (name,) in collations] == ["C"]
 
 
+@pytest.mark.postgres
 async def test_a_server_that_forgets_is_refused_unless_that_was_said() -> None:
     with postgres(fsync="off", synchronous_commit="off") as server:
         with pytest.raises(StoreProblem, match="fsync=off"):

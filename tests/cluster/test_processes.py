@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from cluster import processes
 from cluster.processes import MARK, POLITE, end, mark_of, marked
 
 # A child in a session of its own whose parent ends at once, as HAProxy's does.
@@ -31,6 +32,13 @@ def cluster() -> Iterator[str]:
         process.kill()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
+    """How long a process that hears nothing is waited for here."""
+    monkeypatch.setattr(processes, "POLITE", 0.4)
+    return processes.POLITE
+
+
 def start(code: str, cluster: str) -> tuple[subprocess.Popen[str], str]:
     """The process, and the first line it printed."""
     env = {**os.environ, MARK: cluster}
@@ -46,6 +54,7 @@ def test_a_process_is_found_when_its_parent_is_gone_and_its_session_is_another(c
     assert [process.pid for process in marked(cluster)] == [int(orphan)]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_those_of_another_cluster_are_let_be(cluster: str) -> None:
     other = secrets.token_hex(8)
     process, _ = start(DEAF, other)
@@ -57,13 +66,13 @@ def test_those_of_another_cluster_are_let_be(cluster: str) -> None:
     process.wait()
 
 
-def test_whoever_does_not_end_when_asked_is_killed(cluster: str) -> None:
+def test_whoever_does_not_end_when_asked_is_killed(cluster: str, impatient: float) -> None:
     process, _ = start(DEAF, cluster)
     began = time.monotonic()
 
     assert end(cluster) == 1
 
-    assert time.monotonic() - began >= POLITE
+    assert time.monotonic() - began >= impatient
     assert marked(cluster) == []
     process.wait()
 

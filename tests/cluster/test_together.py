@@ -329,6 +329,7 @@ def sqlite(seed: int, folder: Path) -> Reopen:
     return reopen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stores", [memory, sqlite])
 async def test_whatever_crashes_each_task_ends_once_and_no_recorded_step_runs_again(
     stores: Callable[[int, Path], Reopen], tmp_path: Path

@@ -27,6 +27,7 @@ class Support(Agent[Said, Said]):
         return Said(text=await ctx.step("answer", str.upper, found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tasks.md", "schedules.md"])
 def test_each_command_on_the_page_works(tmp_path: Path, name: str) -> None:
     """In order, in one shell that ends at the first that fails."""

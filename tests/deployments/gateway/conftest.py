@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -74,9 +75,42 @@ async def reaching(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+class Relay:
+    """Stands before the ledger of whichever test runs."""
+
+    def __init__(self) -> None:
+        self.ledger: Ledger | None = None
+        self.folder = Path()
+        self.said: dict[str, list[LogLine]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.ledger, name)
+
+
+@cache
+def _shared() -> tuple[FastAPI, Relay]:
+    """One application for all tests that ask for nothing special: to build it takes longer than most of them."""
+    relay = Relay()
+
+    async def logs(tenant: str, task_id: str) -> list[LogLine]:
+        return relay.said.get(task_id, [])
+
+    app = gateway_app(
+        catalog(),
+        cast(LedgerClient, relay),
+        lambda tenant: FolderArtifacts(relay.folder / "artifacts", tenant),
+        logs,
+        limits=LIMITS,
+        heartbeat=0.05,
+    )
+    return app, relay
+
+
 @pytest.fixture
-async def client(build: Build, ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
-    async with reaching(build(ledger)) as client:
+async def client(tmp_path: Path, said: dict[str, list[LogLine]], ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
+    app, relay = _shared()
+    relay.ledger, relay.folder, relay.said = ledger, tmp_path, said
+    async with reaching(app) as client:
         yield client
 
 

@@ -9,10 +9,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import LIMITS
+from cluster.ledger import Ledger
+
+from .conftest import LIMITS, Build, reaching
 
 DATA = b"%PDF-1.7\x00\xff"
 SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+async def client(build: Build, ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
+    """Of an application of its own: it bounds what it does at once, and that belongs to the loop of a test."""
+    async with reaching(build(ledger)) as client:
+        yield client
 
 
 def kept(folder: Path) -> list[Path]:

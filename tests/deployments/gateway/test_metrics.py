@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ PROC = Path("/proc/self").exists()  # elsewhere a process cannot say much of its
 STATES = ("queued", "running", "waiting", "completed", "failed", "canceled")
 
 Values = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+@pytest.fixture
+async def client(build: Build, ledger: Ledger) -> AsyncIterator[httpx.AsyncClient]:
+    """Of an application of its own: it keeps what it has seen for a while."""
+    async with reaching(build(ledger)) as client:
+        yield client
 
 
 async def scraped(client: httpx.AsyncClient) -> Values:
