@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from .history import assemble
 from .limits import Rule
 from .schedule import Schedule
 from .schema import MIGRATIONS, VERSION
+from .sqlite_writes import statements
 from .store import (
     EventRow,
     KeyRow,
@@ -44,7 +45,6 @@ QUICK = 0.004  # seconds of a commit for which the loop may stand still ...
 FEW = 16  # ... and rows of such a one
 _PAGE = 1000  # rows written before the loop gets a turn
 _READ_PAUSE = 0.5  # seconds between two tries to learn whether a commit has happened
-_INSERT = {table: sql.insert(table) for table in sql.ROWS}
 _BUSY = 2.0  # seconds that a commit waits for another program that writes in the file ...
 _BUSY_PAUSE = 0.01  # ... and that are between two looks whether it still does
 _DIALECT = sql.Dialect(
@@ -176,7 +176,7 @@ class SqliteStore:
                 await asyncio.sleep(_READ_PAUSE)
 
     async def _write(self, writes: Writes) -> None:
-        for statement, rows in _statements(writes):
+        for statement, rows in statements(writes):
             for start in range(0, len(rows), _PAGE):
                 if start:
                     await asyncio.sleep(0)
@@ -342,24 +342,6 @@ class SqliteStore:
 
     def _acquire(self, wait: float) -> None:
         self._lock = lock(self._path, wait)
-
-
-def _statements(writes: Writes) -> Iterator[tuple[str, Sequence[Any]]]:
-    """What a tick writes: each statement with its rows, which may be none."""
-    yield _INSERT["task"], list(writes.new.values())
-    yield sql.MOVE, [(*task[sql.FIXED :], task.tenant, task.id) for task in writes.moved.values()]
-    yield _INSERT["step"], writes.steps
-    yield _INSERT["event"], writes.events
-    yield _INSERT["idempotency"], list(writes.keys.values())
-    yield _INSERT["signal"], writes.signals
-    yield sql.TAKE_SIGNAL, writes.taken
-    yield sql.REFERENCE, list(writes.references)
-    yield sql.UPSERT_RULE, list(writes.rules.values())
-    yield sql.UPSERT_SCHEDULE, [found for found in writes.schedules.values() if found is not None]
-    yield sql.DELETE_SCHEDULE, [key for key, found in writes.schedules.items() if found is None]
-    for statement in sql.FORGET if writes.gone else ():
-        yield statement, writes.gone
-    yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]
 
 
 def lock(path: Path, wait: float) -> TextIO:

@@ -109,6 +109,7 @@ class Writes:
 
     new: dict[Ref, Task] = field(default_factory=dict)
     moved: dict[Ref, Task] = field(default_factory=dict)
+    twice: set[Ref] = field(default_factory=set)  # those of `moved` that more than one thing has happened to
     steps: list[StepRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     keys: dict[tuple[str, str, str], KeyRow] = field(default_factory=dict)  # by (tenant, route, key)
@@ -139,7 +140,12 @@ class Writes:
     def put(self, task: Task) -> None:
         """The task as it is to be stored, whether this tick created it or not."""
         ref = (task.tenant, task.id)
-        (self.new if ref in self.new else self.moved)[ref] = task
+        if ref in self.new:
+            self.new[ref] = task
+        else:
+            if ref in self.moved:
+                self.twice.add(ref)
+            self.moved[ref] = task
 
     def pending(self) -> Iterable[Task]:
         """Every task this tick writes."""
