@@ -38,6 +38,7 @@ log = logging.getLogger("rubato.actors")
 WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
 OPEN_SECONDS = 5.0  # that a call waits for the ledger's store to be opened
+HANG_UP = 1.0  # seconds after which a ledger that was fenced ends its connections: its last answers have left by then
 RETRY_SECONDS = 3.0  # after which a ledger that could not open its store ends, for the next one to try
 
 
@@ -107,6 +108,7 @@ class Ledger(ledger.Ledger, Answering):
             self._door = await _open_door(self._doorway)
             self._opened.set_result(None)
             await self.run()
+            self._leave_to_another()
         except Exception as error:
             self._trouble = str(error)
             log.exception("the ledger cannot go on")
@@ -116,6 +118,12 @@ class Ledger(ledger.Ledger, Answering):
         finally:
             if not self._opened.done():
                 asyncio.get_running_loop().call_soon(self._opened.set_result, None)  # once this task has ended
+
+    def _leave_to_another(self) -> None:
+        """Fenced: whoever is connected asks again where the ledger is, for the next one goes by the same name."""
+        self._trouble = "another one has taken its store"
+        self._door = None
+        asyncio.get_running_loop().call_later(HANG_UP, self._doorway.close)
 
 
 class Worker:

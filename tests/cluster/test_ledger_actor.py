@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from agents import RubatoError
 from cluster import actors
+from cluster.direct import Direct, NoDoor
+from cluster.door import Door, Doorway
 from cluster.errors import Fenced, StoreProblem, Unavailable
 from cluster.sqlite import SqliteStore
 
@@ -109,3 +112,33 @@ async def test_whoever_asks_while_the_store_does_not_open_is_told_in_time(
     await actor.ends()
 
     assert deaths == []
+
+
+async def test_a_ledger_that_is_fenced_while_it_serves_hangs_up(
+    tmp_path: Path, deaths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def here(doorway: Doorway) -> Door:
+        return await doorway.open("127.0.0.1")
+
+    monkeypatch.setattr(actors, "_open_door", here)
+    monkeypatch.setattr(actors, "HANG_UP", 0.05)
+    actor = Actor(plan(tmp_path / "ledger.db"))
+    caller = Direct(actor.door)
+    await caller.call("submit", (submission(),), {})
+    connection = caller.connection
+    with sqlite3.connect(tmp_path / "ledger.db") as other:
+        other.execute("update owner set generation=generation+1")
+    other.close()
+
+    with pytest.raises(Unavailable, match="fenced"):
+        await caller.call("submit", (submission(),), {})
+    await asyncio.sleep(0.2)
+
+    assert connection is not None
+    assert not connection.open
+    with pytest.raises(NoDoor):
+        await caller.call("submit", (submission(),), {})
+    with pytest.raises(Unavailable, match="another one has taken its store"):
+        await ask(actor, "submit", submission())
+    assert deaths == []
+    await actor.ends()
