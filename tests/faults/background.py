@@ -71,9 +71,14 @@ class Background:
 
     async def kill_worker(self, id: str) -> None:
         """SIGKILL the process of a worker."""
+        os.kill(await self.pid_of(id), signal.SIGKILL)
+
+    async def pid_of(self, worker: str) -> int:
+        """The process of a worker."""
         names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
-        name = next(name for name in names if name.endswith(id))
-        os.kill(await ray.get_actor(name, namespace="rubato").pid.remote(), signal.SIGKILL)
+        name = next(name for name in names if name.endswith(worker))
+        pid: int = await ray.get_actor(name, namespace="rubato").pid.remote()
+        return pid
 
     async def kill(self, name: str) -> int:
         """SIGKILL the process of the ledger or the pool."""
@@ -90,15 +95,23 @@ class Background:
 
 
 @contextmanager
-def background(folder: Path, references: list[str], workers: int = 2, *, store: str = "") -> Iterator[Background]:
+def background(
+    folder: Path,
+    references: list[str],
+    workers: int = 2,
+    *,
+    store: str = "",
+    ledger_on: str = "",
+    orphaned_after: float = 12.0,
+) -> Iterator[Background]:
     """Ledger, pool and workers for these agents; the cluster they run on is the caller's. `store`: a URL, '' for a
-    file in the folder."""
+    file in the folder; `ledger_on`: a node's id, '' for this one's."""
     where = store or str(folder / "ledger.db")
     owner = store_at(where).take(create=True)
     node = ray.get_runtime_context().get_node_id()
-    start_ledger(LedgerPlan(where, owner.store_id, owner.generation), node)
+    start_ledger(LedgerPlan(where, owner.store_id, owner.generation), ledger_on or node)
     found = kinds(Catalog.load(references).values(), workers, cpus=2)
-    plan = PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs"), orphaned_after=12.0)
+    plan = PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs"), orphaned_after=orphaned_after)
     start_pool(plan, node)
     yield Background(folder, RemoteLedger())
 

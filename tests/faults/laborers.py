@@ -44,6 +44,17 @@ class Hauler(Agent[Job, Marks]):
         return Marks(marks=[await ctx.step("haul", slowly, job, ctx.task_id, f"haul#{n}") for n in range(job.steps)])
 
 
+class Sprinter(Agent[Job, Marks]):
+    """Likewise, and all that it reaches is recorded together with its output."""
+
+    name = "sprinter"
+    realtime = None
+    background = Background(resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, durability="exit")
+
+    async def run(self, ctx: Context, job: Job) -> Marks:
+        return Marks(marks=[await ctx.step("haul", slowly, job, ctx.task_id, f"haul#{n}") for n in range(job.steps)])
+
+
 class Packer(Agent[Job, Marks]):
     """Likewise, on the node that has a GPU."""
 
