@@ -59,6 +59,20 @@ class SecondNode:
         """What was said while it started."""
         return self._log.read_text()
 
+    def pause(self) -> list[psutil.Process]:
+        """Have all that runs there stand still, as a machine does that is moved; whoever is to go on is resumed."""
+        runner = psutil.Process(self._process.pid)
+        family = [runner, *runner.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        return family
+
+    @property
+    def id(self) -> str:
+        """As Ray has it."""
+        (id,) = [node["NodeID"] for node in ray.nodes() if node["Alive"] and "GPU" in node["Resources"]]
+        return str(id)
+
     def stop(self) -> None:
         """End it at once; what ran there is left to whoever ends the cluster."""
         self._process.kill()
