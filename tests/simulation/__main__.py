@@ -15,6 +15,7 @@ from .cuts import CutDisk
 from .disks import Disk, MemoryDisk, SqliteDisk
 from .sabotage import SABOTAGE
 from .schedule import Schedule
+from .servers import PostgresDisk
 from .trouble import Trouble
 
 FAST = Path("/dev/shm")  # nothing here dies in a way that loses what was not synced, so no disk is needed
@@ -23,11 +24,12 @@ LINES = 80  # of the story that a broken promise comes with
 MakeDisk = Callable[[Trouble], Disk]
 
 
-def makers(folder: Path) -> dict[str, MakeDisk]:
+def makers(folder: Path, url: str = "") -> dict[str, MakeDisk]:
     return {
         "memory": MemoryDisk,
         "sqlite": lambda trouble: SqliteDisk(trouble, folder),
         "cuts": lambda trouble: CutDisk(trouble, folder),
+        "postgres": lambda trouble: PostgresDisk(trouble, url),
     }
 
 
@@ -64,7 +66,7 @@ def main() -> None:
         SABOTAGE[options.sabotage](setattr)
     began, steps, commits = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory(dir=FAST if FAST.is_dir() else None) as folder:
-        make = makers(Path(folder))[options.store]
+        make = makers(Path(folder), options.url)[options.store]
         for seed in range(options.seed, options.seed + options.count):
             if options.each_step:
                 print(f"{each_step(seed, make)} steps of a ledger, which was killed at each")
@@ -87,6 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("store", choices=list(makers(Path())))
     parser.add_argument("seed", type=int)
     parser.add_argument("count", type=int, nargs="?", default=1)
+    parser.add_argument("--url", default="", help="of a PostgreSQL database that may be emptied")
     parser.add_argument("--trace", action="store_true", help="tell the whole story")
     parser.add_argument("--each-step", action="store_true", help="kill the ledger at each of its steps in turn")
     parser.add_argument("--sabotage", choices=list(SABOTAGE), help="break something first, to see it found")

@@ -9,6 +9,7 @@ from cluster import reporting, sqlite
 from cluster.book import Book, Holding
 from cluster.claims import Held
 from cluster.memory import MemoryStore
+from cluster.postgres_writer import Writer
 from cluster.ready import Ready
 from cluster.store import Progress, Writes
 from cluster.task import Task
@@ -97,6 +98,17 @@ def late_sync(patch: Patch) -> None:
     patch(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "synchronous=normal"))
 
 
+def believed_commits(patch: Patch) -> None:
+    """Who loses a connection in a commit takes it for one that has happened."""
+
+    async def has_happened(writer: Writer, tick: int, why: Exception) -> bool:
+        await found(writer, tick, why)
+        return True
+
+    found = Writer._has_happened
+    patch(Writer, "_has_happened", has_happened)
+
+
 SABOTAGE: dict[str, Callable[[Patch], None]] = {
     found.__name__: found
     for found in (
@@ -110,6 +122,11 @@ SABOTAGE: dict[str, Callable[[Patch], None]] = {
         blind_leases,
         no_sync,
         late_sync,
+        believed_commits,
     )
 }
-NEEDS = {"no_sync": "cuts", "late_sync": "cuts"}  # a store in which it shows; the others show in any
+NEEDS = {
+    "no_sync": "cuts",
+    "late_sync": "cuts",
+    "believed_commits": "postgres",
+}  # a store in which it shows; the others show in any

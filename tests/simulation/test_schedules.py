@@ -1,7 +1,8 @@
 """Whatever crashes, and whenever: thousands of schedules of ledger, store and workers keep every promise.
 
 The stores: a memory; SQLite in a file, whose ledgers are killed; and the same on a disk that loses with each kill what
-was not synced, or tears it, at any change to it in the middle of a commit too. All run the product's own statements.
+was not synced, or tears it, at any change to it in the middle of a commit too; and a real PostgreSQL, to which the
+connection is lost before a commit, or before its answer. All run the product's own statements.
 
 Each run draws new seeds. One that breaks a promise is printed with the end of its story, and replays to the letter:
 `RUBATO_SEED=SEED ./rubato test tests/simulation -k "STORE and every_promise"` tells the whole story.
@@ -22,6 +23,7 @@ from .sabotage import NEEDS, SABOTAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 STORES = {"memory": 300, "sqlite": 150, "cuts": 150}  # schedules in each of two processes
+SERVED = 20  # with a PostgreSQL, in one process
 LONG = 20  # times as many
 TASTE = 50  # schedules that the fast gate has time for
 TEETH = 1500  # schedules in which what we break must be found; most show within a few dozen
@@ -44,12 +46,19 @@ def finish(runs: Sequence[subprocess.Popen[str]]) -> list[str]:
     return told
 
 
-def schedules(store: str, number: int, processes: int = 2) -> None:
+def schedules(store: str, number: int, *options: str, processes: int = 2) -> None:
     if SEED is not None:
-        finish([start(store, int(SEED), "--trace")])
+        finish([start(store, int(SEED), "--trace", *options)])
         return
     first = random.SystemRandom().randrange(2**31)
-    finish([start(store, first + place * number, str(number)) for place in range(processes)])
+    finish([start(store, first + place * number, str(number), *options) for place in range(processes)])
+
+
+def find(sabotage: str, *options: str) -> None:
+    run = start(NEEDS.get(sabotage, "memory"), 1, str(TEETH), "--sabotage", sabotage, *options)
+    said = run.communicate()[0]
+    assert run.returncode == 1, f"nobody noticed: {said}"
+    assert "seed " in said
 
 
 def test_a_few_schedules_keep_every_promise() -> None:
@@ -71,6 +80,17 @@ def test_in_many_more_schedules_every_promise_is_kept(store: str) -> None:
 
 
 @pytest.mark.slow
+async def test_whatever_crashes_a_postgresql_keeps_every_promise(postgres_url: str) -> None:
+    schedules("postgres", SERVED, "--url", postgres_url, processes=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+async def test_in_many_more_schedules_a_postgresql_keeps_every_promise(postgres_url: str) -> None:
+    schedules("postgres", SERVED * LONG, "--url", postgres_url, processes=1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("store", STORES)
 def test_a_ledger_may_die_at_each_of_its_steps(store: str) -> None:
     (said,) = finish([start(store, 1, "--each-step")])
@@ -89,10 +109,11 @@ def test_a_seed_replays_to_the_letter_whatever_ran_before_it(store: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sabotage", SABOTAGE)
+@pytest.mark.parametrize("sabotage", [name for name in SABOTAGE if NEEDS.get(name) != "postgres"])
 def test_what_we_break_is_found(sabotage: str) -> None:
-    run = start(NEEDS.get(sabotage, "memory"), 1, str(TEETH), "--sabotage", sabotage)
-    said = run.communicate()[0]
+    find(sabotage)
 
-    assert run.returncode == 1, f"nobody noticed: {said}"
-    assert "seed " in said
+
+@pytest.mark.slow
+async def test_what_we_break_of_a_postgresql_is_found(postgres_url: str) -> None:
+    find("believed_commits", "--url", postgres_url)
