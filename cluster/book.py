@@ -35,7 +35,9 @@ class Holding:
     call: int | None  # the worker's call that the claim answered; None: handed over before this book was read
     alone: bool  # nothing else runs beside it
     news: list[News] = field(default_factory=list)  # what has happened since the claim ...
-    ends: Counter[str] = field(default_factory=Counter)  # ... children's ends among it, by group ...
+    ends: defaultdict[str, int] = field(
+        default_factory=lambda: defaultdict(int)
+    )  # ... children's ends among it, by group ...
     taken: set[int] = field(default_factory=set)  # ... and signals of it that the run took
 
     @property

@@ -73,7 +73,7 @@ class Window:
     @property
     def hungry(self) -> bool:
         """Whether it should be filled again soon; at the latest when it is empty, or nobody would look into it."""
-        return len(self._inside) < max(1, self._low) and not self.whole
+        return len(self._inside) < (self._low or 1) and not self.whole
 
     def add(self, task: Task) -> None:
         """A task that is queued and due."""
@@ -248,7 +248,8 @@ class Ready:
         window = line.windows[owner]
         task = window.pop()
         line.turns.serve(owner, weight)
-        self._look_after(Queue(agent, *owner), window)
+        if window.hungry:
+            self._hungry[Queue(agent, *owner)] = None
         return task
 
     def pass_over(self, agent: str, owner: Owner) -> None:

