@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +13,7 @@ import pytest
 from agents.ids import new_id
 from cluster import queries as sql
 from cluster import sqlite
-from cluster.errors import StoreProblem, Unavailable
+from cluster.errors import StoreProblem
 from cluster.memory import MemoryStore
 from cluster.schema import MIGRATIONS, VERSION
 from cluster.sqlite import SqliteStore
@@ -119,69 +116,6 @@ def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StoreProblem, match="newer Rubato"):
         take(tmp_path / "ledger.db", create=False)
-
-
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-from cluster.ledger import Ledger
-from cluster.sqlite import SqliteStore
-from tests.cluster.making import submission, task
-
-async def main():
-    store = SqliteStore(Path(sys.argv[1])); owner = store.take(create=True)
-    store = SqliteStore(Path(sys.argv[1])); await store.open(owner.store_id, owner.generation)
-    ledger = Ledger(store)
-    running = asyncio.create_task(ledger.run())
-    for _ in range(50):
-        await ledger.submit(submission(task()))
-    print("ticks", ledger.ticks, flush=True)
-    running.cancel()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: fdatasync cannot be counted")
-def test_every_acknowledged_tick_was_synced_to_disk(tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    command = ["strace", "-f", "-e", "trace=fdatasync,fsync", "-o", str(trace), sys.executable, "-c", WRITER]
-
-    done = subprocess.run([*command, str(tmp_path / "ledger.db")], capture_output=True, text=True, check=True)
-
-    ticks = int(done.stdout.split()[1])
-    syncs = sum(1 for line in trace.read_text().splitlines() if "sync(" in line and line.rstrip().endswith("= 0"))
-    assert ticks == 50
-    assert syncs >= ticks, json.dumps({"syncs": syncs, "ticks": ticks})
-
-
-async def test_another_who_writes_in_the_file_holds_up_nothing_but_commits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY", 0.2)
-    path = tmp_path / "ledger.db"
-    store = SqliteStore(path)
-    await store.open(*take(path, create=True)[:2])
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("begin immediate")
-    one, turns = task(), 0
-
-    commit = asyncio.create_task(store.commit(new(one)))
-    while not commit.done():
-        await asyncio.sleep(0.001)
-        turns += 1
-    with pytest.raises(Unavailable, match="another program"):
-        await commit
-    waiting = asyncio.create_task(store.commit(new(one)))
-    await asyncio.sleep(0.05)
-    assert await store.task("", one.id) is None
-    other.execute("rollback")
-    await waiting
-
-    assert turns > 20, "the loop stood still"
-    assert await store.task("", one.id) == one
-    other.close()
-    await store.close()
 
 
 async def test_a_value_the_database_cannot_hold_fails_its_own_commit(tmp_path: Path) -> None:
