@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import pytest
 from agents.ids import new_id
 from cluster import queries as sql
 from cluster import sqlite
-from cluster.errors import StoreProblem
+from cluster.errors import StoreProblem, Unavailable
 from cluster.memory import MemoryStore
 from cluster.schema import MIGRATIONS, VERSION
 from cluster.sqlite import SqliteStore
@@ -116,6 +117,35 @@ def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StoreProblem, match="newer Rubato"):
         take(tmp_path / "ledger.db", create=False)
+
+
+async def test_another_who_writes_in_the_file_holds_up_nothing_but_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY", 0.2)
+    path = tmp_path / "ledger.db"
+    store = SqliteStore(path)
+    await store.open(*take(path, create=True)[:2])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+    one, turns = task(), 0
+
+    commit = asyncio.create_task(store.commit(new(one)))
+    while not commit.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    with pytest.raises(Unavailable, match="another program"):
+        await commit
+    waiting = asyncio.create_task(store.commit(new(one)))
+    await asyncio.sleep(0.05)
+    assert await store.task("", one.id) is None
+    other.execute("rollback")
+    await waiting
+
+    assert turns > 20, "the loop stood still"
+    assert await store.task("", one.id) == one
+    other.close()
+    await store.close()
 
 
 async def test_a_value_the_database_cannot_hold_fails_its_own_commit(tmp_path: Path) -> None:
