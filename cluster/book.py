@@ -23,6 +23,10 @@ from .task import ENDED, NEW, RESUMED, Ref, State, Task
 Owner = tuple[str, str]  # (tenant, limit key)
 
 
+def _tally() -> defaultdict[str, int]:
+    return defaultdict(int)
+
+
 @dataclass(slots=True)
 class Holding:
     """A task that a worker holds; lease on the ledger's monotonic clock."""
@@ -35,9 +39,7 @@ class Holding:
     call: int | None  # the worker's call that the claim answered; None: handed over before this book was read
     alone: bool  # nothing else runs beside it
     news: list[News] = field(default_factory=list)  # what has happened since the claim ...
-    ends: defaultdict[str, int] = field(
-        default_factory=lambda: defaultdict(int)
-    )  # ... children's ends among it, by group ...
+    ends: defaultdict[str, int] = field(default_factory=_tally)  # ... children's ends among it, by group ...
     taken: set[int] = field(default_factory=set)  # ... and signals of it that the run took
 
     @property
