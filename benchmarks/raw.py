@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.task import State, Task
+from cluster.sqlite import PRAGMAS
+from cluster.sqlite_writes import ACCEPT, CLAIM, END, accept_row, claim_row, end_row
+from cluster.task import Task
 
-MOVING = Task._fields[Task._fields.index("state") :]
-INSERT = f"insert into task ({','.join(Task._fields)}) values ({','.join('?' * len(Task._fields))})"
-MOVE = f"update task set {','.join(f'{name}=?' for name in MOVING)} where tenant=? and id=?"
 WORKER = "0" * 36  # as long as the id of one
+
+
+Rows = list[tuple[Any, ...]]
+Tick = tuple[Rows, Rows, Rows]
 
 
 class Written(NamedTuple):
@@ -45,12 +48,14 @@ def measure(folder: Path, written: Written, tasks_per_commit: float) -> dict[str
     size = max(1, round(tasks_per_commit))
     db = sqlite3.connect(folder / "raw.db", isolation_level=None)
     try:
-        for pragma in ("journal_mode=wal", "synchronous=full", "cache_size=-65536"):
+        for pragma in PRAGMAS:
             db.execute(f"pragma {pragma}")
         for statement in written.schema:
             db.execute(statement)
+        ticks = _ticks(written.tasks, size)
         began = time.perf_counter()
-        commits = _write(db, [written.tasks[at : at + size] for at in range(0, len(written.tasks), size)])
+        for tick in ticks:
+            _commit(db, tick)
         seconds = time.perf_counter() - began
     finally:
         db.close()
@@ -58,32 +63,29 @@ def measure(folder: Path, written: Written, tasks_per_commit: float) -> dict[str
     return {
         "tasks": tasks,
         "tasks_per_commit": size,
-        "commits": commits,
+        "commits": len(ticks),
         "tasks_per_s": round(tasks / seconds),
         "seconds": round(seconds, 3),
     }
 
 
-def _write(db: sqlite3.Connection, groups: list[tuple[Task, ...]]) -> int:
-    """Three moves for each group, one commit after the other; says how many commits that took."""
+def _ticks(tasks: tuple[Task, ...], size: int) -> list[Tick]:
+    """What goes into one commit after the other: three moves for each task, each later than the one before."""
+    groups = [tasks[at : at + size] for at in range(0, len(tasks), size)]
     nothing: tuple[Task, ...] = ()
     moves = zip([*groups, nothing, nothing], [nothing, *groups, nothing], [nothing, nothing, *groups], strict=True)
-    for new, claimed, completed in moves:
-        db.execute("begin immediate")
-        db.executemany(INSERT, map(_queued, new))
-        db.executemany(MOVE, [_move(_running(task)) for task in claimed])
-        db.executemany(MOVE, [_move(task) for task in completed])
-        db.execute("commit")
-    return len(groups) + 2
+    return [
+        (
+            list(map(accept_row, new)),
+            [claim_row(task._replace(worker=WORKER)) for task in claimed],
+            list(map(end_row, ended)),
+        )
+        for new, claimed, ended in moves
+    ]
 
 
-def _queued(task: Task) -> Task:
-    return task._replace(**{name: Task._field_defaults[name] for name in MOVING})
-
-
-def _running(task: Task) -> Task:
-    return task._replace(state=State.RUNNING.value, worker=WORKER, ended_at=None, output=None, events=0)
-
-
-def _move(task: Task) -> tuple[Any, ...]:
-    return (*task[-len(MOVING) :], task.tenant, task.id)
+def _commit(db: sqlite3.Connection, tick: Tick) -> None:
+    db.execute("begin immediate")
+    for statement, rows in zip((ACCEPT, CLAIM, END), tick, strict=True):
+        db.executemany(statement, rows)
+    db.execute("commit")

@@ -17,15 +17,15 @@ Rows = Sequence[Sequence[Any]]
 
 _INSERT = {table: sql.insert(table) for table in sql.ROWS}
 _FRESH = tuple(Task._field_defaults[name] for name in sql.MOVING)  # how a task begins, nearly always
-_ACCEPT = (
+ACCEPT = (
     f"insert into task ({sql.COLUMNS}) values ({'?,' * sql.FIXED}"
     f"{','.join('null' if value is None else repr(value) for value in _FRESH)})"
 )
-_CLAIM = (
+CLAIM = (
     f"update task set state='{State.RUNNING.value}', waiting_on=null, worker=?, fence=?, attempts=?, started_at=?"
     " where tenant=? and id=?"
 )
-_END = (
+END = (
     "update task set worker=null, waiting_on=null, state=?, ended_at=?, cancel_requested_at=?, output=?, error=?,"
     " events=? where tenant=? and id=?"
 )
@@ -48,14 +48,27 @@ def statements(writes: Writes) -> Iterator[tuple[str, Rows]]:
     yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]
 
 
+def accept_row(task: Task) -> tuple[Any, ...]:
+    return task[: sql.FIXED]
+
+
+def claim_row(task: Task) -> tuple[Any, ...]:
+    return (task.worker, task.fence, task.attempts, task.started_at, task.tenant, task.id)
+
+
+def end_row(task: Task) -> tuple[Any, ...]:
+    result = (task.cancel_requested_at, task.output, task.error)
+    return (task.state, task.ended_at, *result, task.events, task.tenant, task.id)
+
+
 def _tasks(writes: Writes) -> Iterator[tuple[str, Rows]]:
     fresh = [task for task in writes.new.values() if task[sql.FIXED :] == _FRESH]
-    yield _ACCEPT, [task[: sql.FIXED] for task in fresh]
+    yield ACCEPT, list(map(accept_row, fresh))
     if len(fresh) < len(writes.new):
         yield _INSERT["task"], [task for task in writes.new.values() if task[sql.FIXED :] != _FRESH]
     claimed, ended = _only(writes, writes.claimed), _only(writes, writes.ended)
-    yield _CLAIM, [(t.worker, t.fence, t.attempts, t.started_at, *t.ref) for t in claimed]
-    yield _END, [(t.state, t.ended_at, t.cancel_requested_at, t.output, t.error, t.events, *t.ref) for t in ended]
+    yield CLAIM, list(map(claim_row, claimed))
+    yield END, list(map(end_row, ended))
     if len(claimed) + len(ended) < len(writes.moved):
         yield sql.MOVE, _wide(writes.moved.values(), {task.ref for tasks in (claimed, ended) for task in tasks})
 
