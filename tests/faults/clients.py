@@ -23,7 +23,7 @@ from .history import Told
 from .laborers import SIGNAL, Job
 
 ASK_AGAIN = {429, 503}
-PATIENCE = 120.0  # seconds in which an answer must come, and a task end
+PATIENCE = 120.0  # seconds in which an answer must come, and a task end, once nothing is in trouble any more
 WAIT = 5  # seconds that a caller waits for a task at a time
 
 
@@ -51,9 +51,12 @@ class Client:
         self._roll = roll
         self._trace = trace
         self._number = 0
+        self._over: Callable[[], bool] = lambda: True
+        self._since = time.monotonic()  # when trouble was last seen
 
     async def run(self, until: Callable[[], bool]) -> None:
         """One errand after the other; the last one is finished whenever it was begun."""
+        self._over = until
         errands = (self._haul, self._haul_in_a_row, self._haul_many, self._juggle, self._cancel)
         while not until():
             await self._roll.choice(errands)()
@@ -112,13 +115,18 @@ class Client:
         return str(ids.pop())
 
     async def _follow(self, id: str) -> None:
-        ends = time.monotonic() + PATIENCE
-        while time.monotonic() < ends:
+        while self._waits():
             task = await self._ask("GET", f"/v1/tasks/{id}", 200, wait=WAIT)
             if task["state"] in ENDED:
                 self._told.ends[id] = (task["state"], task["output"])
                 return
         self._told.breaches.append(f"{id} has not ended in {PATIENCE:.0f} s: {task}")
+
+    def _waits(self) -> bool:
+        """Whether it is too early to give up."""
+        if not self._over():
+            self._since = time.monotonic()
+        return time.monotonic() < self._since + PATIENCE
 
     async def _ask(
         self,
@@ -134,8 +142,7 @@ class Client:
         """The answer; where there is none now, the same is asked again."""
         headers = {"Idempotency-Key": key} if key else {}
         headers |= {"Prefer": f"wait={wait}"} if wait else {}
-        ends = time.monotonic() + PATIENCE
-        while time.monotonic() < ends:
+        while self._waits():
             answer = await self._http.request(method, path, json=body, headers=headers)
             if answer.status_code not in ASK_AGAIN:
                 assert answer.status_code == expected or (ended_is_fine and answer.status_code == 409), answer.text

@@ -17,7 +17,7 @@ from cluster import processes
 Kill = Callable[[], Awaitable[bool]]  # says whether there was anybody to kill
 
 PAUSE = (0.4, 2.0)  # seconds between two kills
-OFTEN = {"worker": 3}  # there are several of them
+OFTEN = {"worker": 3.0, "raylet": 0.5}  # there are several workers; and what runs on the second node must get on
 
 
 class Killer:
@@ -44,7 +44,7 @@ class Killer:
 
     def _any(self) -> str:
         kinds = sorted(self._kinds.keys() - self._busy)
-        return self._roll.choices(kinds, [OFTEN.get(kind, 1) for kind in kinds])[0]
+        return self._roll.choices(kinds, [OFTEN.get(kind, 1.0) for kind in kinds])[0]
 
     async def _kill(self, kind: str) -> None:
         self.kills[kind] += await self._kinds[kind]()
