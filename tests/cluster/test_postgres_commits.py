@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from cluster import postgres_link, postgres_writer
@@ -19,7 +16,7 @@ from cluster.task import Filter, Task
 from tests.postgres import OwnServer, drop_database, make_database
 
 from .making import task
-from .on_postgres import opened, say, take
+from .on_postgres import backends, held, opened, say, take, tick, until, waiting
 from .proxy import Proxy
 from .store_contract import event_row, moved, new, step_row
 
@@ -34,45 +31,6 @@ async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
 async def store(proxy: Proxy) -> AsyncIterator[PostgresStore]:
     async with opened(proxy.url) as store:
         yield store
-
-
-@asynccontextmanager
-async def held(url: str, *statements: str) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody else's transaction, which holds what these statements lock."""
-    connection = await asyncpg.connect(url)
-    async with connection.transaction():
-        for statement in statements:
-            await connection.execute(statement)
-        yield connection
-    await connection.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while not await condition():
-            await asyncio.sleep(0.01)
-
-
-async def waiting(url: str, number: int = 1) -> None:
-    """Returns once so many backends wait for a lock."""
-    query = "select count(*) from pg_stat_activity where wait_event_type='Lock' and datname=current_database()"
-
-    async def wait() -> bool:
-        return int((await say(url, query))[0][0]) >= number
-
-    await until(wait)
-
-
-async def backends(url: str) -> int:
-    query = (
-        "select count(*) from pg_stat_activity where application_name='rubato' and datname=current_database()"
-        " and state='active'"
-    )
-    return int((await say(url, query))[0][0])
-
-
-async def tick(url: str) -> int:
-    return int((await say(url, "select tick from owner"))[0][0])
 
 
 # what becomes of a commit whose answer is lost
@@ -353,72 +311,6 @@ async def test_a_tag_of_any_text_is_found(store: PostgresStore) -> None:
         assert [found.id for found in await store.tasks("", Filter(tag=tag), None, 9)] == [each.id]
     assert len(await store.tasks("", Filter(tag="all"), None, 9)) == len(tags)
     assert await store.tasks("", Filter(tag="quo"), None, 9) == []
-
-
-# silence
-
-
-async def test_a_server_that_falls_silent_is_given_up_and_found_again(
-    postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_link, "MARGIN", 0.1)
-    monkeypatch.setattr(postgres_writer, "UNKNOWN", 0.2)
-    async with opened(f"{proxy.url}?statement_timeout=300ms&connect_timeout=0.3s") as store:
-        one = task()
-        await store.commit(new(one))
-        assert await store.task("", one.id) == one
-        proxy.hold(forth=True, back=True)
-
-        async with asyncio.timeout(10):
-            with pytest.raises(Unavailable):
-                await store.commit(new(task()))
-            with pytest.raises(Unavailable):
-                await store.task("", one.id)
-            with pytest.raises(Unavailable):
-                await asyncio.gather(*(store.task("", one.id) for _ in range(20)))
-        proxy.resume()
-
-        await asyncio.sleep(2 * postgres_link.PAUSE)
-        assert await store.task("", one.id) == one
-        await store.commit(new(task()))
-
-
-async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_url: str) -> None:
-    async with opened(f"{postgres_url}?statement_timeout=200ms") as store:
-        async with held(postgres_url, "lock table task in access exclusive mode"):
-            with pytest.raises(StoreFailed, match="statement timeout"):
-                await store.commit(new(task()))
-            with pytest.raises(StoreFailed, match="statement timeout"):
-                await store.running()
-        await store.commit(new(one := task()))
-
-        assert await store.task("", one.id) == one
-        assert await tick(postgres_url) == 1
-
-
-async def test_the_system_watches_over_every_connection(store: PostgresStore) -> None:
-    await store.task("", "x")
-    connections = [(await store._writer.session()).connection, *store._asked._idle]
-
-    assert len(connections) == 2
-    for connection in connections:
-        peer: socket.socket = connection._transport.get_extra_info("socket")
-        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            milliseconds = postgres_link.SILENCE * 1000
-            assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
-
-
-async def test_a_cancelled_read_leaves_no_connection_in_the_way(store: PostgresStore, postgres_url: str) -> None:
-    async with held(postgres_url, "lock table task in access exclusive mode"):
-        reads = [asyncio.create_task(store.task("", "x")) for _ in range(8)]
-        await waiting(postgres_url, 4)
-        for read in reads:
-            read.cancel()
-        await asyncio.wait(reads)
-
-    async with asyncio.timeout(5):
-        assert await store.task("", "x") is None
 
 
 # a server that dies
