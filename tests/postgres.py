@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import psutil
 
+from cluster.processes import MARK
+
 GIVEN = os.environ.get("RUBATO_TEST_POSTGRES", "")  # the URL of a server to use instead
 FOLDERS = Path("/tmp")  # not $TMPDIR: another user must get there, and the path of a socket must be short
 PREFIX = "rubato-pg-"
@@ -128,6 +130,7 @@ class OwnServer(Server):
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
+                env={name: value for name, value in os.environ.items() if name != MARK},  # it outlives a cluster's end
                 user=self._user.pw_uid if self._user else None,
                 group=self._user.pw_gid if self._user else None,
                 extra_groups=[] if self._user else None,

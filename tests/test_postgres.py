@@ -12,6 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
+from cluster import processes
 from tests.postgres import DURABLE, FOLDERS, PREFIX, OwnServer, is_there, make_empty, postgres
 
 
@@ -64,6 +65,16 @@ async def test_a_killed_server_comes_back_with_what_it_acknowledged_and_at_the_s
 
     assert await query(own_postgres.url, "select n from kept") == ["7"]
     await query(own_postgres.url, "drop table kept")
+
+
+def test_one_that_was_started_again_beside_a_cluster_outlives_it(
+    own_postgres: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(processes.MARK, "a-cluster")
+
+    own_postgres.restart()
+
+    assert processes.marked("a-cluster") == []
 
 
 @pytest.mark.postgres
