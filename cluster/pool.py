@@ -118,6 +118,7 @@ class Pool:
             adopted.setdefault(name, []).append(id)
         known = {id for ids in adopted.values() for id in ids}
         async with asyncio.TaskGroup() as group:
+            self._group = group
             group.create_task(self._report_missing(known))
             for kind in self._kinds:
                 there = adopted.pop(kind.name, [])
@@ -155,7 +156,7 @@ class Pool:
             death = await self._fleet.watch(id)
             del self._ready[id]
             log.warning("worker %s of kind %s is gone: %s", id, kind.name, death.detail)
-            await self._tell_lost(id, fault=death.fault)
+            self._group.create_task(self._tell_lost(id, fault=death.fault))  # its place waits for nobody
             id = None
 
     async def _tell_lost(self, worker: str, *, fault: bool) -> None:

@@ -141,7 +141,11 @@ class Near(Remote):
         return await super()._once(method, args, named)
 
     async def _find(self) -> Door | None:
-        return cast(Door | None, await super()._once("door", (), {}))
+        try:
+            return cast(Door | None, await super()._once("door", (), {}))
+        except asyncio.CancelledError:  # it took too long: what this handle knows of its actor may be out of date
+            self._handle = None
+            raise
 
 
 def _unpacked(packed: bytes) -> Any:

@@ -169,9 +169,20 @@ async def test_a_ledger_that_cannot_record_it_is_told_again(monkeypatch: pytest.
     async with Running(fleet, ledger):
         await until(lambda: len(fleet.deaths) == 2)
         fleet.deaths["new1"].set_result(Death(fault=True, detail="killed"))
-        await until(lambda: "new3" in fleet.deaths)
+        await until(lambda: bool(ledger.lost))
 
     assert (ledger.lost, ledger.refusals) == ([("new1", True)], 0)
+
+
+async def test_a_worker_is_replaced_while_the_ledger_cannot_be_told() -> None:
+    fleet, ledger = Fleet(), Ledger()
+    ledger.refusals = 1000
+    async with Running(fleet, ledger):
+        await until(lambda: len(fleet.deaths) == 2)
+        fleet.deaths["new1"].set_result(Death(fault=True, detail="killed"))
+        await until(lambda: "new3" in fleet.deaths)
+
+    assert ledger.lost == []
 
 
 async def test_its_next_life_adopts_the_workers_that_are_there() -> None:

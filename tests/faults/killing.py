@@ -27,18 +27,19 @@ class Killer:
         self._roll = roll
         self._kinds = kinds
         self._busy: set[str] = set()
+        self._first: list[str] = []
         self.kills: Counter[str] = Counter()
 
     async def run(self, seconds: float) -> None:
         """Kill for so long, and return when all are back that do not come back by themselves."""
         ends = time.monotonic() + seconds
-        first = self._roll.sample(sorted(self._kinds), len(self._kinds))
+        self._first = self._roll.sample(sorted(self._kinds), len(self._kinds))
         async with asyncio.TaskGroup() as group:
             while True:
                 await asyncio.sleep(self._roll.uniform(*PAUSE))
                 if time.monotonic() > ends:
                     return
-                kind = first.pop() if first else self._any()
+                kind = self._first.pop() if self._first else self._any()
                 self._busy.add(kind)
                 group.create_task(self._kill(kind))
 
@@ -47,7 +48,10 @@ class Killer:
         return self._roll.choices(kinds, [OFTEN.get(kind, 1.0) for kind in kinds])[0]
 
     async def _kill(self, kind: str) -> None:
-        self.kills[kind] += await self._kinds[kind]()
+        if await self._kinds[kind]():
+            self.kills[kind] += 1
+        elif not self.kills[kind]:
+            self._first.insert(0, kind)  # it was just away
         self._busy.discard(kind)
 
 
