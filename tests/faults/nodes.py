@@ -14,6 +14,8 @@ from typing import NamedTuple
 import psutil
 import ray
 from ray._private.parameter import RayParams
+from ray.exceptions import TaskUnschedulableError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.head import Head
 from deployments.ingress import free_ports
@@ -73,6 +75,19 @@ class SecondNode:
         (id,) = [node["NodeID"] for node in ray.nodes() if node["Alive"] and "GPU" in node["Resources"]]
         return str(id)
 
+    def until_known(self) -> None:
+        """Whoever places actors has it in its view, which comes to a node some time after the cluster counts it: until
+        then Ray takes another for one that only prefers it."""
+        ends = time.monotonic() + START_SECONDS
+        there = NodeAffinitySchedulingStrategy(self.id, soft=False)
+        while True:
+            try:
+                ray.get(_nothing.options(scheduling_strategy=there).remote(), timeout=START_SECONDS)
+                return
+            except TaskUnschedulableError:
+                assert time.monotonic() < ends, self.log()
+                time.sleep(0.1)
+
     def stop(self) -> None:
         """End it at once; what ran there is left to whoever ends the cluster."""
         self._process.kill()
@@ -87,6 +102,10 @@ class SecondNode:
 
     def _raylets(self) -> list[psutil.Process]:
         return [each for each in psutil.Process(self._process.pid).children() if each.name() == "raylet"]
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def _nothing() -> None: ...
 
 
 @contextmanager

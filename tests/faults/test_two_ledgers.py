@@ -49,6 +49,7 @@ def pair(tmp_path: Path, own_postgres: OwnServer) -> Iterator[Pair]:
     url = asyncio.run(make_database(own_postgres, f"pair_{secrets.token_hex(4)}"))
     with ExitStack() as stack:
         node = stack.enter_context(second_node(stack.enter_context(ray_cluster(with_haproxy=False))))
+        node.until_known()
         placed = background(tmp_path, AGENTS, store=url, ledger_on=node.id)
         yield Pair(stack.enter_context(placed), node, url)
 
@@ -63,6 +64,7 @@ async def test_a_ledger_that_wakes_after_it_was_replaced_writes_nothing(pair: Pa
 
     old = psutil.Process(await Remote(LEDGER).call("pid", patience=5))
     still = pair.node.pause()
+    assert old in still, "the ledger is not on the node that it may lose"
     await asyncio.sleep(0.5)  # what it had sent arrives
     before = await pair.tick()
     late = asyncio.create_task(accepted(rubato, Job(trace=str(trace), name="late")))
