@@ -8,11 +8,13 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
+from ray._common.constants import HEAD_NODE_RESOURCE_NAME
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -24,7 +26,6 @@ from . import ledger, pool, tasklog, worker
 from .claims import Hello
 from .door import Door, Doorway
 from .errors import Fenced, Unavailable
-from .places import on_server
 from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
 from .retention import Retention
@@ -34,6 +35,12 @@ from .terms import Terms
 from .waiters import within
 
 log = logging.getLogger("rubato.actors")
+
+Place = Mapping[str, Any]  # options of an actor that say where it runs
+
+HEAD: Place = {"resources": {HEAD_NODE_RESOURCE_NAME: 0.001}}
+"""The node that no spot market takes away. It is asked for as a resource: an actor that needs none Ray puts on a random
+node, even where it prefers one, and starts again by way of a random node, which may be one that is dead already."""
 
 WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
@@ -305,26 +312,25 @@ class RayFleet:
         return None
 
 
-def start_ledger(plan: LedgerPlan, node_id: str) -> None:
-    """Start the ledger on this node, and wait until it answers. Only with a store on a server may it move to another.
+def head_as(node_id: str) -> Place:
+    """The head, as long as it is this node: where what lies on its disk is needed."""
+    return {**HEAD, "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False)}
+
+
+def start_ledger(plan: LedgerPlan, place: Place) -> None:
+    """Start the ledger there, and wait until it answers.
 
     Raises StoreProblem or Fenced where it may not open the store.
     """
-    _start(ray.remote(Ledger), LEDGER, plan, _on(node_id, or_elsewhere=on_server(plan.where)), max_concurrency=10_000)
+    _start(ray.remote(Ledger), LEDGER, plan, place, max_concurrency=10_000)
 
 
-def start_pool(plan: PoolPlan, node_id: str) -> None:
+def start_pool(plan: PoolPlan) -> None:
     """Start the pool, which starts its workers by itself."""
-    _start(ray.remote(Pool), POOL, plan, _on(node_id, or_elsewhere=True), max_concurrency=1_000)
+    _start(ray.remote(Pool), POOL, plan, HEAD, max_concurrency=1_000)
 
 
-def _on(node_id: str, *, or_elsewhere: bool) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node_id, soft=or_elsewhere)
-
-
-def _start(
-    actor: Any, name: str, plan: NamedTuple, place: NodeAffinitySchedulingStrategy, max_concurrency: int
-) -> None:
+def _start(actor: Any, name: str, plan: NamedTuple, place: Place, max_concurrency: int) -> None:
     handle = actor.options(
         name=name,
         namespace=NAMESPACE,
@@ -334,7 +340,7 @@ def _start(
         num_cpus=0,
         max_concurrency=max_concurrency,
         enable_task_events=False,  # Ray's record of each call would cost more than most calls
-        scheduling_strategy=place,
+        **place,
     ).remote(plan)
     ray.get(handle.pid.remote(), timeout=START_SECONDS)
 

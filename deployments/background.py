@@ -42,20 +42,21 @@ def take_store(state: StateFolder, wanted: str) -> tuple[str, str, int]:
 def start_ledger(
     store: tuple[str, str, int], catalog: Catalog, retention: RetentionTable, artifacts_url: str, node: str
 ) -> None:
-    """Returns when the ledger answers."""
+    """Returns when the ledger answers; a file as its store lies on that node."""
     from cluster import actors
 
     policies = tuple((name, policy) for name, entry in catalog.items() if (policy := policy_of(entry)) is not None)
     kept = Retention(retention.ended_after * DAY, retention.artifacts_after * DAY)
-    actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), node)
+    place = actors.HEAD if on_server(store[0]) else actors.head_as(node)
+    actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), place)
 
 
-def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path, node: str) -> None:
+def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path) -> None:
     """Returns when the pool answers; its workers come by themselves."""
     from cluster import actors, pool
 
     kinds = pool.kinds(catalog.values(), workers, raylocal.cpus())
-    actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs)), node)
+    actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs)))
 
 
 def wait_for_workers(tell: Callable[[str], None]) -> None:

@@ -163,7 +163,7 @@ def _fill_background(site: _Site) -> str:
         background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
     with phases.phase("start workers") as tell:
         workers, logs = order.settings.pool.workers, order.state.logs
-        background.start_pool(site.catalog, workers, site.artifacts, logs, site.node)
+        background.start_pool(site.catalog, workers, site.artifacts, logs)
         background.wait_for_workers(tell)
     return store[0]
 

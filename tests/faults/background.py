@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from agents.catalog import Catalog
 from agents.ids import new_id
-from cluster.actors import LedgerPlan, PoolPlan, start_ledger, start_pool
+from cluster.actors import HEAD, LedgerPlan, Place, PoolPlan, start_ledger, start_pool
 from cluster.errors import Unavailable
 from cluster.pool import kinds
 from cluster.remote import POOL, Remote, RemoteLedger
@@ -101,18 +101,17 @@ def background(
     workers: int = 2,
     *,
     store: str = "",
-    ledger_on: str = "",
+    place: Place | None = None,
     orphaned_after: float = 12.0,
 ) -> Iterator[Background]:
     """Ledger, pool and workers for these agents; the cluster they run on is the caller's. `store`: a URL, '' for a
-    file in the folder; `ledger_on`: a node's id, '' for this one's."""
+    file in the folder; `place`: the ledger's, else the head."""
     where = store or str(folder / "ledger.db")
     owner = store_at(where).take(create=True)
-    node = ray.get_runtime_context().get_node_id()
-    start_ledger(LedgerPlan(where, owner.store_id, owner.generation), ledger_on or node)
+    start_ledger(LedgerPlan(where, owner.store_id, owner.generation), place or HEAD)
     found = kinds(Catalog.load(references).values(), workers, cpus=2)
     plan = PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs"), orphaned_after=orphaned_after)
-    start_pool(plan, node)
+    start_pool(plan)
     yield Background(folder, RemoteLedger())
 
 

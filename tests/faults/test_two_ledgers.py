@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.errors import Unavailable
 from cluster.remote import LEDGER, Remote
@@ -50,8 +51,8 @@ def pair(tmp_path: Path, own_postgres: OwnServer) -> Iterator[Pair]:
     with ExitStack() as stack:
         node = stack.enter_context(second_node(stack.enter_context(ray_cluster(with_haproxy=False))))
         node.until_known()
-        placed = background(tmp_path, AGENTS, store=url, ledger_on=node.id)
-        yield Pair(stack.enter_context(placed), node, url)
+        there = {"memory": 1, "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=True)}
+        yield Pair(stack.enter_context(background(tmp_path, AGENTS, store=url, place=there)), node, url)
 
 
 async def test_a_ledger_that_wakes_after_it_was_replaced_writes_nothing(pair: Pair, tmp_path: Path) -> None:
