@@ -1,4 +1,4 @@
-"""A run's context without a host, and a recorder that remembers."""
+"""A run's context without a host, a recorder that remembers, and a function that counts."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ class Notes:
         await asyncio.sleep(0)
         self.events.append(event)
         self.order.append(event.type)
+
+
+class Counting:
+    """A function that knows how often it ran."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[Any, ...]] = []
+
+    def __call__(self, *args: Any) -> list[Any]:
+        self.ran.append(args)
+        return list(args)
 
 
 def context(

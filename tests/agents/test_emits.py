@@ -13,8 +13,8 @@ import pytest
 from agents import Context, Mode, Permanent, Progress, TextDelta, ToolCall
 from agents.journal import Journal
 
+from .given import Hit
 from .making import Notes, context
-from .test_step_values import Hit
 
 
 async def run(ctx: Context) -> str:
