@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from agents.shelves import shelves_at
 
 from . import ledger, pool, tasklog, worker
 from .claims import Hello
+from .collecting import collect_rarely
 from .door import Door, Doorway
 from .errors import Fenced, Unavailable
 from .pool import Death, Kind, StartFailed
@@ -82,7 +82,7 @@ class Ledger(ledger.Ledger, Answering):
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trouble = "its store is not open yet"
         super().__init__(store_at(plan.where), terms=plan.terms)
-        _calm_gc()
+        collect_rarely()
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
         self._door: Door | None = None
         self._running = asyncio.get_running_loop().create_task(self._live())
@@ -143,7 +143,7 @@ class Worker:
         agents = {name: catalog[name].agent() for name in catalog}
         for agent in agents.values():
             agent.setup()
-        _calm_gc()
+        collect_rarely()
         self._link = RemoteLink()
         hello = Hello(id, kind.name, kind.slots)
         self._worker = worker.Worker(hello, agents, self._link, plan.artifacts_url, die=_die, callees=kind.callees)
@@ -184,14 +184,6 @@ async def _open_door(doorway: Doorway) -> Door | None:
     except OSError as error:
         log.warning("no way in but Ray's: %s", error)
         return None
-
-
-def _calm_gc() -> None:
-    """Collect rarely, and leave out what was imported: records by the thousand make no cycles, and each full look at
-    Ray's and the models' objects would stop everything for a tenth of a second."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _die() -> None:

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from agents.artifacts import artifact_store
 from agents.catalog import Catalog
+from cluster.collecting import collect_rarely
 from cluster.remote import POOL, Remote, RemoteLedger
 from cluster.tasklog import LogLine
 
@@ -32,8 +33,10 @@ async def start_gateway(plan: GatewayPlan) -> ASGIApp:
     async def logs(tenant: str, task_id: str) -> list[LogLine]:
         return cast(list[LogLine], await pool.call("logs", tenant, task_id, patience=LOGS_PATIENCE))
 
+    catalog = Catalog.load(plan.references)
+    collect_rarely()
     return gateway_app(
-        Catalog.load(plan.references),
+        catalog,
         RemoteLedger(),
         lambda tenant: artifact_store(plan.artifacts_url, tenant),
         logs,
