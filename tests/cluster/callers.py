@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from cluster.claims import Claim, Hello, Orders
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.store import StoreFailed, Writes
+from cluster.task import Task
 
-from .making import ManualClock
+from .making import ManualClock, submission, task
 
 
 class ShakyStore(MemoryStore):
@@ -84,6 +86,19 @@ class Caller:
 
 def held_of(claim: Claim) -> tuple[str, str, int]:
     return claim.task.tenant, claim.task.id, claim.task.fence
+
+
+async def started(ledger: Ledger, worker: Caller, **changes: Any) -> Claim:
+    """The worker holds a task that was submitted just now."""
+    await ledger.submit(submission(task(**changes)))
+    return await worker.claim()
+
+
+async def state(ledger: Ledger, id: str) -> Task:
+    """The task as it is now."""
+    found = await ledger.task("", id)
+    assert found is not None
+    return found
 
 
 async def settled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -35,6 +36,17 @@ def agent(name_: str, script: Script, **policy: Any) -> Agent[int, Any]:
             return await script(ctx, number)
 
     return Acting()
+
+
+async def double(ctx: Context, number: int) -> int:
+    """A script of one step."""
+    return await ctx.step("double", lambda: 2 * number)
+
+
+def error(task: Task) -> dict[str, Any]:
+    """What the task failed with."""
+    found: dict[str, Any] = json.loads(task.error or "{}")
+    return found
 
 
 class House:

@@ -8,9 +8,11 @@ from typing import Any
 from agents.events import Emitted
 from agents.ids import new_id
 from agents.journal import StepId, StepRecord
+from cluster import waits
 from cluster.book import Clock
-from cluster.claims import Claim, Ending, Entry, Hello, Report, StepDone, Verdict
-from cluster.task import Submission, Task
+from cluster.claims import Called, Claim, Ending, Entry, Hello, Report, StepDone, Verdict
+from cluster.task import Origin, Submission, Task
+from cluster.waits import Waits
 
 AGENT = "echo"
 
@@ -65,6 +67,16 @@ def progress(message: str = "hi", step: str = "") -> Emitted:
 
 def report(claim: Claim, number: int, *entries: Entry, verdict: Verdict | None = None) -> Report:
     return Report(claim.task.tenant, claim.task.id, claim.task.fence, number, entries, verdict)
+
+
+def called(id: str, name: str = "call echo", key: str = "#0", group: str = "", deadline: float | None = None) -> Called:
+    """A call of `echo`, by a step of that name and key; those of a map are of one group."""
+    return Called(id, AGENT, "v1", "1", 3, 60.0, Origin(name, key, "d", group or name + key, 1), deadline)
+
+
+def waiting(ran: float = 1.0, heard: int = 0, **on: Any) -> Verdict:
+    """The run waits on these."""
+    return Verdict(Ending.WAITING, waiting_on=waits.write(Waits(**on)), ran=ran, heard=heard)
 
 
 COMPLETED = Verdict(Ending.COMPLETED, output='{"text":"hello"}')

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import pytest
 
 from cluster.postgres import PostgresStore
 from cluster.store import Owner
 from cluster.stores import store_at
+
+from .proxy import Proxy
 
 
 def take(url: str, *, create: bool = True, expect: str = "") -> Owner:
@@ -29,6 +32,13 @@ async def opened(url: str) -> AsyncIterator[PostgresStore]:
     await store.open(owner.store_id, owner.generation)
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def proxied(proxy: Proxy) -> AsyncIterator[PostgresStore]:
+    """A store that was taken just now, whose connections go through the proxy."""
+    async with opened(proxy.url) as store:
+        yield store
 
 
 async def say(url: str, *statements: str) -> list[Any]:

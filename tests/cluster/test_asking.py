@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,25 +11,13 @@ from cluster.claims import Ending, Verdict
 from cluster.errors import Conflict
 from cluster.ledger import Ledger
 from cluster.limits import Rule
-from cluster.memory import MemoryStore
 from cluster.task import Filter, Once, Task
 
-from .callers import Caller, ShakyStore, opened, running, settled
-from .making import ManualClock, hello, report, step, submission, task
+from .callers import Caller, ShakyStore, settled
+from .making import hello, report, step, submission, task
 
 ONCE = Once("/route", "k", "d1")
 OTHER = Once("/route", "k", "d2")  # the same key with another body
-
-
-@pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
-async def ledger(store: MemoryStore) -> AsyncIterator[Ledger]:
-    async with running(store, ManualClock()) as ledger:
-        yield ledger
 
 
 async def submitted(ledger: Ledger, tenant: str = "") -> str:

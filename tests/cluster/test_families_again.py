@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from cluster import chores, waits
-from cluster.claims import Called, Claim, Ending, Verdict
+from cluster import chores
+from cluster.claims import Claim, Ending, Verdict
 from cluster.ledger import Ledger
-from cluster.task import TOLD, Filter, Origin, Task
-from cluster.waits import Waits
+from cluster.task import TOLD, Filter, Task
 
-from .callers import Caller, ShakyStore, opened, running, settled
-from .making import COMPLETED, ManualClock, hello, report, submission, task
+from .callers import Caller, ShakyStore, settled, state
+from .making import COMPLETED, ManualClock, called, hello, report, submission, task, waiting
 
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
-async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
-    async with running(store, clock) as ledger:
-        yield ledger
-
-
-WAITING = Verdict(Ending.WAITING, waiting_on=waits.write(Waits(children=(("call echo#0", 1),))))
-
-
-def called(deadline: float | None = None) -> Called:
-    return Called("c1", "echo", "v1", "1", 3, 60.0, Origin("call echo", "#0", "d", "call echo#0", 1), deadline)
-
-
-async def state(ledger: Ledger, id: str) -> Task:
-    found = await ledger.task("", id)
-    assert found is not None
-    return found
+WAITING = waiting(ran=0.0, children=(("call echo#0", 1),))
 
 
 async def called_again(ledger: Ledger, worker: Caller) -> Claim:
@@ -51,13 +22,13 @@ async def called_again(ledger: Ledger, worker: Caller) -> Claim:
     await ledger.retry("", "p")
     again = await worker.claim()
     assert (again.task.id, again.journal) == ("p", ())
-    await worker.report(report(again, 1, called(), verdict=WAITING))
+    await worker.report(report(again, 1, called("c1"), verdict=WAITING))
     return await worker.claim()
 
 
 async def canceled_with_its_child(ledger: Ledger, worker: Caller, deadline: float | None = None) -> None:
     await ledger.submit(submission(task(id="p")))
-    await worker.report(report(await worker.claim(), 1, called(deadline), verdict=WAITING))
+    await worker.report(report(await worker.claim(), 1, called("c1", deadline=deadline), verdict=WAITING))
     child = await worker.claim()
     await ledger.cancel("", "p")
     await settled()
@@ -80,7 +51,7 @@ async def test_a_child_that_was_canceled_with_its_parent_runs_again_with_it(ledg
 async def test_parents_whose_children_have_not_ended_yet_are_left_out_of_a_retry_of_many(ledger: Ledger) -> None:
     worker = Caller(ledger, hello(slots=1))
     await ledger.submit(submission(task(id="p")))
-    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    await worker.report(report(await worker.claim(), 1, called("c1"), verdict=WAITING))
     child = await worker.claim()
     await ledger.cancel("", "p")
     await settled()
@@ -103,7 +74,7 @@ async def test_a_child_that_was_retried_by_itself_is_heard_of_too(ledger: Ledger
 
     again = await worker.claim()
     if not again.journal:
-        await worker.report(report(again, 1, called(), verdict=WAITING))
+        await worker.report(report(again, 1, called("c1"), verdict=WAITING))
         again = await worker.claim()
 
     assert [record.value for record in again.journal] == ['{"output":{"text":"hello"}}']
@@ -134,7 +105,7 @@ async def test_children_of_a_parent_that_was_retried_meanwhile_go_on(
     monkeypatch.setattr(store, "children", counted)
     worker = Caller(ledger, hello(slots=1))
     await ledger.submit(submission(task(id="p")))
-    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    await worker.report(report(await worker.claim(), 1, called("c1"), verdict=WAITING))
     worker.given = []
 
     store.gate.clear()
@@ -153,7 +124,7 @@ async def test_children_of_a_parent_that_was_retried_meanwhile_go_on(
 async def test_a_child_that_ended_while_nobody_listened_is_heard_of(ledger: Ledger) -> None:
     worker = Caller(ledger, hello(slots=1))
     await ledger.submit(submission(task(id="p")))
-    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    await worker.report(report(await worker.claim(), 1, called("c1"), verdict=WAITING))
     child = await worker.claim()
     await ledger.cancel("", "p")
     await worker.report(report(child, 1, verdict=COMPLETED))  # it was too late to cancel it
@@ -168,7 +139,7 @@ async def test_a_child_that_ended_while_nobody_listened_is_heard_of(ledger: Ledg
 async def test_what_stands_in_a_journal_stays_told_when_its_child_runs_again_and_is_canceled(ledger: Ledger) -> None:
     worker = Caller(ledger, hello(slots=1))
     await ledger.submit(submission(task(id="p")))
-    await worker.report(report(await worker.claim(), 1, called(), verdict=WAITING))
+    await worker.report(report(await worker.claim(), 1, called("c1"), verdict=WAITING))
     await worker.report(report(await worker.claim(), 1, verdict=Verdict(Ending.FAILED, error="{}")))
     parent = await worker.claim()
     assert (await state(ledger, "c1")).told == TOLD

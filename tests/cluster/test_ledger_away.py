@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -57,12 +56,6 @@ async def store() -> FarStore:
     owner = store.take()
     await store.open(owner.store_id, owner.generation)
     return store
-
-
-@pytest.fixture
-async def ledger(store: FarStore) -> AsyncIterator[Ledger]:
-    async with running(store, ManualClock()) as ledger:
-        yield ledger
 
 
 async def test_callers_are_refused_at_once_for_as_long_as_it_is_away(ledger: Ledger, store: FarStore) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,24 +17,8 @@ from cluster.limits import Rule
 from cluster.store import Writes
 from cluster.task import Filter, Task
 
-from .callers import Caller, ShakyStore, opened, running, settled
+from .callers import Caller, ShakyStore, running, settled
 from .making import COMPLETED, ManualClock, hello, report, submission, task
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
-async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
-    async with running(store, clock) as ledger:
-        yield ledger
 
 
 async def given(pull: asyncio.Task[tuple[Claim, ...]]) -> list[Claim]:

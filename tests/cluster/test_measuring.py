@@ -55,11 +55,6 @@ async def running(store: MemoryStore, clock: ManualClock) -> AsyncIterator[Ledge
     await asyncio.wait([loop])
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 async def test_the_backlogs_age_grows_while_the_store_is_looked_at_every_ten_seconds(clock: ManualClock) -> None:
     store = Watched()
     async with running(store, clock) as ledger:

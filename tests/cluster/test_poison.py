@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from cluster.claims import LEASE
 from cluster.ledger import Ledger
 from cluster.limits import Rule
 
-from .callers import Caller, ShakyStore, opened, running, settled
+from .callers import Caller, ShakyStore, running, settled
 from .making import COMPLETED, ManualClock, hello, report, submission, task
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
-async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
-    async with running(store, clock) as ledger:
-        yield ledger
 
 
 async def suspects(ledger: Ledger, number: int) -> None:

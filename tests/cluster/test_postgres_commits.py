@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,21 +15,11 @@ from cluster.task import Filter, Task
 from tests.postgres import OwnServer, drop_database, make_database
 
 from .making import task
-from .on_postgres import backends, held, opened, say, take, tick, until, waiting
+from .on_postgres import backends, held, opened, proxied, say, take, tick, until, waiting
 from .proxy import Proxy
 from .store_contract import event_row, moved, new, step_row
 
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def store(proxy: Proxy) -> AsyncIterator[PostgresStore]:
-    async with opened(proxy.url) as store:
-        yield store
+store = proxied  # what a test here gets as its `store`
 
 
 # what becomes of a commit whose answer is lost

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,21 +13,11 @@ from cluster.postgres import PostgresStore
 from cluster.store import StoreFailed
 
 from .making import task
-from .on_postgres import held, opened, tick, waiting
+from .on_postgres import held, opened, proxied, tick, waiting
 from .proxy import Proxy
 from .store_contract import new
 
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def store(proxy: Proxy) -> AsyncIterator[PostgresStore]:
-    async with opened(proxy.url) as store:
-        yield store
+store = proxied  # what a test here gets as its `store`
 
 
 async def test_a_server_that_falls_silent_is_given_up_and_found_again(

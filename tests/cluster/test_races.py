@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,9 +12,8 @@ from agents.ids import new_id
 from cluster.claims import LEASE, Claim, Ending, Verdict
 from cluster.errors import Conflict
 from cluster.ledger import Ledger
-from cluster.task import Task
 
-from .callers import Caller, ShakyStore, held_of, opened, running, settled
+from .callers import Caller, ShakyStore, held_of, settled, started, state
 from .making import COMPLETED, ManualClock, hello, report, step, submission, task
 
 CANCELED = Verdict(Ending.CANCELED)
@@ -23,22 +22,6 @@ FAILED = Verdict(Ending.FAILED, error='{"type":"permanent"}')
 Move = Callable[[], Awaitable[Any]]
 
 in_one_tick_and_in_two = pytest.mark.parametrize("together", [True, False], ids=["one tick", "two ticks"])
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
-async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
-    async with running(store, clock) as ledger:
-        yield ledger
 
 
 async def one_after_the_other(store: ShakyStore, ledger: Ledger, together: bool, *moves: Move) -> list[Any]:
@@ -59,17 +42,6 @@ async def one_after_the_other(store: ShakyStore, ledger: Ledger, together: bool,
     return outcomes
 
 
-async def claimed(ledger: Ledger, worker: Caller, **changes: Any) -> Claim:
-    await ledger.submit(submission(task(**changes)))
-    return await worker.claim()
-
-
-async def now(ledger: Ledger, claim: Claim) -> Task:
-    found = await ledger.task("", claim.task.id)
-    assert found is not None
-    return found
-
-
 async def ends(ledger: Ledger, claim: Claim) -> list[str]:
     """The events of its ends."""
     page = await ledger.events("", claim.task.id, -1, 0)
@@ -81,7 +53,7 @@ async def ends(ledger: Ledger, claim: Claim) -> list[str]:
 @pytest.mark.parametrize("first", ["cancel", "result"])
 async def test_a_cancel_and_a_result(ledger: Ledger, store: ShakyStore, first: str, together: bool) -> None:
     worker = Caller(ledger, hello())
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     moves: dict[str, Move] = {
         "cancel": lambda: ledger.cancel("", claim.task.id),
         "result": lambda: worker.report(report(claim, 1, verdict=COMPLETED)),
@@ -90,7 +62,7 @@ async def test_a_cancel_and_a_result(ledger: Ledger, store: ShakyStore, first: s
 
     _, late = await one_after_the_other(store, ledger, together, moves[first], moves[second])
 
-    assert (await now(ledger, claim)).state == "completed", "a cancel is a wish; the first verdict decides"
+    assert (await state(ledger, claim.task.id)).state == "completed", "a cancel is a wish; the first verdict decides"
     assert await ends(ledger, claim) == ["output"]
     assert isinstance(late, Conflict) == (first == "result")
 
@@ -98,7 +70,7 @@ async def test_a_cancel_and_a_result(ledger: Ledger, store: ShakyStore, first: s
 @in_one_tick_and_in_two
 async def test_a_confirmed_cancel_and_a_late_result(ledger: Ledger, store: ShakyStore, together: bool) -> None:
     worker = Caller(ledger, hello())
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     await ledger.cancel("", claim.task.id)
 
     _, late = await one_after_the_other(
@@ -110,7 +82,7 @@ async def test_a_confirmed_cancel_and_a_late_result(ledger: Ledger, store: Shaky
     )
 
     assert late == [held_of(claim)]
-    assert (await now(ledger, claim)).output is None
+    assert (await state(ledger, claim.task.id)).output is None
     assert await ends(ledger, claim) == ["canceled"]
     assert await ledger.steps("", claim.task.id) == []
 
@@ -154,9 +126,9 @@ async def test_a_deadline_that_passes_while_the_claim_is_committed_is_its_worker
     (claim,) = (await pull).claims
     await asyncio.sleep(0.6)  # in which the ledger looks for what is overdue
 
-    assert (await now(ledger, claim)).state == "running"
+    assert (await state(ledger, claim.task.id)).state == "running"
     assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
-    assert (await now(ledger, claim)).state == "completed"
+    assert (await state(ledger, claim.task.id)).state == "completed"
 
 
 async def test_a_deadline_that_passes_before_the_claim_leaves_nothing_to_claim(
@@ -179,7 +151,7 @@ async def test_a_deadline_that_passes_before_the_claim_leaves_nothing_to_claim(
 @pytest.mark.parametrize("first", ["lost", "result"])
 async def test_a_workers_loss_and_its_result(ledger: Ledger, store: ShakyStore, first: str, together: bool) -> None:
     worker, next_one = Caller(ledger, hello("w1")), Caller(ledger, hello("w2"))
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     moves: dict[str, Move] = {
         "lost": lambda: ledger.worker_lost("w1", fault=True),
         "result": lambda: worker.report(report(claim, 1, step(), verdict=COMPLETED)),
@@ -189,7 +161,7 @@ async def test_a_workers_loss_and_its_result(ledger: Ledger, store: ShakyStore, 
     outcomes = await one_after_the_other(store, ledger, together, moves[first], moves[second])
 
     if first == "result":
-        assert (await now(ledger, claim)).state == "completed"
+        assert (await state(ledger, claim.task.id)).state == "completed"
         assert outcomes[0] == []
     else:
         assert outcomes[1] == [held_of(claim)]
@@ -202,7 +174,7 @@ async def test_a_workers_loss_and_its_result(ledger: Ledger, store: ShakyStore, 
 @pytest.mark.parametrize("first", ["beat", "expiry"])
 async def test_a_heartbeat_and_the_end_of_its_lease(ledger: Ledger, clock: ManualClock, first: str) -> None:
     worker, in_time = Caller(ledger, hello()), first == "beat"
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     clock.advance(LEASE - 0.1)
     if in_time:
         assert await worker.beat(claim) == []
@@ -211,14 +183,14 @@ async def test_a_heartbeat_and_the_end_of_its_lease(ledger: Ledger, clock: Manua
 
     assert await worker.beat(claim) == ([] if in_time else [held_of(claim)])
     assert await worker.report(report(claim, 1, verdict=COMPLETED)) == ([] if in_time else [held_of(claim)])
-    assert (await now(ledger, claim)).state == ("completed" if in_time else "running"), "it is claimed anew"
+    assert (await state(ledger, claim.task.id)).state == ("completed" if in_time else "running"), "it is claimed anew"
 
 
 @in_one_tick_and_in_two
 @pytest.mark.parametrize("first", ["signal", "result"])
 async def test_a_signal_and_a_result(ledger: Ledger, store: ShakyStore, first: str, together: bool) -> None:
     worker = Caller(ledger, hello())
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     moves: dict[str, Move] = {
         "signal": lambda: ledger.signal("", claim.task.id, "go", "1"),
         "result": lambda: worker.report(report(claim, 1, verdict=COMPLETED)),
@@ -227,7 +199,7 @@ async def test_a_signal_and_a_result(ledger: Ledger, store: ShakyStore, first: s
 
     _, late = await one_after_the_other(store, ledger, together, moves[first], moves[second])
 
-    found = await now(ledger, claim)
+    found = await state(ledger, claim.task.id)
     assert (found.state, found.signals) == ("completed", int(first == "signal"))
     assert isinstance(late, Conflict) == (first == "result")
 
@@ -238,7 +210,7 @@ async def test_a_retry_by_hand_and_the_late_result_of_the_claim_before(
     ledger: Ledger, store: ShakyStore, first: str, together: bool
 ) -> None:
     worker = Caller(ledger, hello())
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     await worker.report(report(claim, 1, verdict=FAILED))
     moves: dict[str, Move] = {
         "retry": lambda: ledger.retry("", claim.task.id),
@@ -260,7 +232,7 @@ async def test_a_retry_by_hand_and_the_late_result_of_the_claim_before(
 @pytest.mark.parametrize("first", ["retry", "cancel"])
 async def test_a_retry_and_a_cancel(ledger: Ledger, store: ShakyStore, first: str, together: bool) -> None:
     worker = Caller(ledger, hello())
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     await worker.report(report(claim, 1, verdict=FAILED))
     moves: dict[str, Move] = {
         "retry": lambda: ledger.retry("", claim.task.id),
@@ -271,14 +243,14 @@ async def test_a_retry_and_a_cancel(ledger: Ledger, store: ShakyStore, first: st
     early, _ = await one_after_the_other(store, ledger, together, moves[first], moves[second])
 
     assert isinstance(early, Conflict) == (first == "cancel"), "what has failed cannot be canceled"
-    assert (await now(ledger, claim)).state == ("canceled" if first == "retry" else "queued")
+    assert (await state(ledger, claim.task.id)).state == ("canceled" if first == "retry" else "queued")
 
 
 @in_one_tick_and_in_two
 @pytest.mark.parametrize("first", ["record", "fork"])
 async def test_a_fork_and_a_record(ledger: Ledger, store: ShakyStore, first: str, together: bool) -> None:
     worker, forked = Caller(ledger, hello()), new_id()
-    claim = await claimed(ledger, worker)
+    claim = await started(ledger, worker)
     await worker.report(report(claim, 1, step("first"), step("second")))
     moves: dict[str, Move] = {
         "record": lambda: worker.report(report(claim, 2, step("third"))),

@@ -30,12 +30,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
 async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
+    """One with schedules."""
     async with running(store, clock) as ledger:
         yield ledger
 

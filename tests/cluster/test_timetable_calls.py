@@ -14,7 +14,7 @@ from cluster.ledger import Ledger
 from cluster.store import Writes
 from cluster.task import State
 
-from .callers import Caller, ShakyStore, opened, settled
+from .callers import Caller, ShakyStore, settled
 from .making import COMPLETED, ManualClock, hello, report, submission, task
 from .scheduled import HOUR, NOON, has, hourly, hurry, passed, running, tasks, times
 
@@ -30,12 +30,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store() -> ShakyStore:
-    return await opened()
-
-
-@pytest.fixture
 async def ledger(store: ShakyStore, clock: ManualClock) -> AsyncIterator[Ledger]:
+    """One with schedules."""
     async with running(store, clock) as ledger:
         yield ledger
 

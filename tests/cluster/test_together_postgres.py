@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-
-import pytest
 
 from cluster.postgres import PostgresStore
 from cluster.store import Store
@@ -48,12 +45,6 @@ class Killing(Chaos):
             await asyncio.to_thread(self._server.restart)
         self._kill_at -= 1
         await super()._fault()
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
 
 
 async def postgres(url: str, way: str) -> Reopen:

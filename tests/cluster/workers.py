@@ -109,3 +109,14 @@ async def settle(turns: int = 20) -> None:
 async def one(ctx: Context, given: Given) -> int:
     """The simplest script."""
     return given.n + 1
+
+
+def add(a: int, b: int) -> int:
+    """The simplest step."""
+    return a + b
+
+
+async def slow() -> int:
+    """A step that ends with its run only."""
+    await asyncio.sleep(3600)
+    return 0

@@ -1,0 +1,232 @@
+"""What the ledger promises to workers: claims in order, within their slots, kept by heartbeats, over its restarts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cluster.claims import LEASE, Ending, Verdict
+from cluster.errors import Unavailable
+from cluster.ledger import Ledger
+from cluster.task import Task
+
+from .callers import Caller, ShakyStore, held_of, running, settled
+from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
+
+
+async def test_a_worker_never_holds_more_than_its_slots(ledger: Ledger) -> None:
+    await ledger.submit(submission(*[task() for _ in range(10)]))
+    worker = Caller(ledger, hello(slots=3))
+
+    first = await worker.claims()
+
+    assert len(first) == 3
+    empty = asyncio.create_task(worker.pull())
+    await settled()
+    assert not empty.done()
+    await worker.report(report(first[0], 1, verdict=COMPLETED))
+    await settled()
+    assert len(ledger.book.running) == 3
+    empty.cancel()
+
+
+async def test_two_parked_workers_share_what_comes(ledger: Ledger) -> None:
+    one, two = Caller(ledger, hello("w1")), Caller(ledger, hello("w2"))
+    pulls = [asyncio.create_task(one.claims()), asyncio.create_task(two.claims())]
+    await settled()
+
+    await ledger.submit(submission(*[task() for _ in range(6)]))
+
+    assert [len(claims) for claims in await asyncio.gather(*pulls)] == [3, 3]
+
+
+async def test_order_is_priority_then_age(ledger: Ledger) -> None:
+    tasks = [task(), task(), task(priority=9)]
+    await ledger.submit(submission(*tasks))
+
+    claims = await Caller(ledger, hello()).claims()
+
+    assert [claim.task.id for claim in claims] == [tasks[2].id, tasks[0].id, tasks[1].id]
+
+
+async def test_a_queue_longer_than_the_window_is_served_whole_and_in_order(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.ready.WINDOW", 8)
+    tasks = [task(priority=n % 3) for n in range(50)]
+    await ledger.submit(submission(*tasks[:30]))
+    await ledger.submit(submission(*tasks[30:]))
+    worker = Caller(ledger, hello(slots=7))
+    served: list[Task] = []
+
+    while len(served) < 50:
+        claims = await worker.claims()
+        served += [claim.task for claim in claims]
+        await worker.report(*[report(claim, 1, verdict=COMPLETED) for claim in claims])
+
+    assert [one.id for one in served] == [one.id for one in sorted(tasks, key=lambda t: (-t.priority, t.id))]
+
+
+async def test_a_report_that_comes_twice_is_applied_once(ledger: Ledger) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    claim = await worker.claim()
+
+    for _ in range(2):
+        assert await worker.report(report(claim, 1, progress(), step())) == []
+
+    page = await ledger.events("", claim.task.id, -1, 0)
+    assert page is not None
+    assert [event.type for event in page.events] == ["attempt.started", "progress", "step.completed"]
+
+
+async def test_a_lost_claim_changes_nothing_and_its_worker_is_told(ledger: Ledger, clock: ManualClock) -> None:
+    await ledger.submit(submission())
+    old, new = Caller(ledger, hello("old")), Caller(ledger, hello("new"))
+    lost = await old.claim()
+    clock.advance(LEASE + 1)
+    held = await new.claim()
+
+    assert await old.report(report(lost, 1, step(), verdict=COMPLETED)) == [held_of(lost)]
+    assert await old.beat(lost) == [held_of(lost)]
+
+    assert await ledger.steps("", lost.task.id) == []
+    assert held.task.fence == lost.task.fence + 1
+    assert await new.report(report(held, 1, verdict=COMPLETED)) == []
+
+
+async def test_a_heartbeat_keeps_a_claim_past_its_first_lease(ledger: Ledger, clock: ManualClock) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    claim = await worker.claim()
+
+    for _ in range(4):
+        clock.advance(LEASE - 1)
+        assert await worker.beat(claim) == []
+    await asyncio.sleep(0.6)
+
+    assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
+async def test_a_claim_that_never_arrived_is_back_at_once_and_free(ledger: Ledger) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    await worker.claim()
+
+    await worker.beat(open=(worker.call,))
+    await settled()
+    assert (await ledger.counts()).tasks["echo"]["running"] == 1
+    await worker.beat()
+    again = await worker.claim()
+
+    assert (again.task.attempts, again.task.fence) == (1, 2)
+
+
+async def test_a_claim_on_its_way_while_a_tick_fails_is_not_taken_back(ledger: Ledger, store: ShakyStore) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    claim = await worker.claim()  # which its worker, as yet, has not got
+    store.down = True
+    with pytest.raises(Unavailable):
+        await ledger.submit(submission())
+    store.down = False
+
+    await worker.beat(open=(worker.call,))
+    await settled()
+
+    assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
+async def test_claims_survive_the_ledger_and_their_reports_are_taken(store: ShakyStore, clock: ManualClock) -> None:
+    async with running(store, clock) as first:
+        await first.submit(submission())
+        worker = Caller(first, hello())
+        claim = await worker.claim()
+        await worker.report(report(claim, 1, step()))
+    clock.advance(LEASE * 10)
+
+    async with running(store, clock) as second:
+        worker.ledger = second
+        assert await worker.report(report(claim, 1, step())) == []
+        assert await worker.report(report(claim, 2, progress(), verdict=COMPLETED)) == []
+        page = await second.events("", claim.task.id, -1, 0)
+
+    assert page is not None
+    assert [event.type for event in page.events] == ["attempt.started", "step.completed", "progress", "output"]
+    assert [event.seq for event in page.events] == [0, 1, 2, 3]
+
+
+async def test_a_restarted_ledger_takes_back_what_was_on_its_way_when_it_died(
+    store: ShakyStore, clock: ManualClock
+) -> None:
+    async with running(store, clock) as first:
+        await first.submit(submission())
+        worker = Caller(first, hello())
+        await worker.claim()  # its answer is lost with the ledger
+
+    async with running(store, clock) as second:
+        worker.ledger = second
+        await worker.beat(open=(worker.call,))
+        await settled()
+        assert (await second.counts()).tasks["echo"]["running"] == 1
+        pull = asyncio.create_task(worker.claim())
+        await settled()
+        await worker.beat(open=(worker.call,))
+
+        assert (await pull).task.attempts == 1
+
+
+async def test_a_new_generation_frees_what_the_last_ones_workers_held(store: ShakyStore, clock: ManualClock) -> None:
+    async with running(store, clock) as first:
+        await first.submit(submission())
+        await Caller(first, hello()).claim()
+    owner = store.take()
+    await store.open(owner.store_id, owner.generation)
+
+    async with running(store, clock, fresh=True) as second:
+        claim = await Caller(second, hello("new")).claim()
+
+    assert (claim.task.attempts, claim.task.isolated) == (1, 0)
+
+
+async def test_a_new_generation_keeps_what_it_gave_out_before_it_freed_the_old(
+    store: ShakyStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.ticks.READ_PAUSE", 0.01)
+    async with running(store, clock) as first:
+        old = task()
+        await first.submit(submission(old))
+        await Caller(first, hello("old")).claim()
+    owner = store.take()
+    await store.open(owner.store_id, owner.generation)
+    store.gate.clear()
+    store.down = True
+
+    async with running(store, clock, fresh=True) as second:
+        await settled()
+        store.gate.set()  # and so the first try to free the old claim fails
+        await settled()
+        store.down = False
+        worker = Caller(second, hello("new"))
+        await second.submit(submission())
+        held = await worker.claim()
+        freed = await worker.claim()
+
+        assert freed.task.id == old.id
+        assert await worker.report(report(held, 1, verdict=COMPLETED)) == []
+
+
+async def test_a_replay_is_handed_its_journal(ledger: Ledger) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    claim = await worker.claim()
+    await worker.report(
+        report(claim, 1, step("one"), progress()),
+    )
+    await worker.report(report(claim, 2, verdict=Verdict(Ending.RETRY, error="{}", retry_at=0.0)))
+
+    again = await worker.claim()
+
+    assert [str(record.id) for record in again.journal] == ["one#0"]
+    assert (again.emitted, again.task.attempts) == (1, 2)
