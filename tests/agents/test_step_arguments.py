@@ -72,6 +72,7 @@ print(digest((words, [{"k": words}], Data(words), Root(words), models, deque([wo
 """
 
 
+@pytest.mark.slow
 def test_arguments_with_sets_are_the_same_in_every_process() -> None:
     """Python orders a set of strings anew in each process, and a replay is another process."""
     digests = {

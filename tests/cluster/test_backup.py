@@ -124,6 +124,7 @@ def counted(path: Path) -> tuple[int, int]:
         return db.execute("select (select tick from owner), (select count(*) from task)").fetchone()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_copy_is_of_one_moment_though_the_ledger_commits_between_any_two_pages(
     path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_copy_is_of_one_moment_though_the_ledger_commits_between_any_two_pages
     assert counted(path)[1] == 100 + len(steps)
 
 
+@pytest.mark.slow
 def test_a_copy_made_under_load_holds_as_many_tasks_as_ticks(path: Path, made: Path) -> None:
     with writing(path) as writer:
         writer.say("on\n")

@@ -106,6 +106,7 @@ def test_a_line_that_cannot_fire_is_refused_with_a_sentence(line: str, why: str)
         check_line(line)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.text("0123456789*/,-#LW moNFEB", min_size=1, max_size=8), min_size=4, max_size=6))
 def test_whatever_the_line_it_is_refused_in_a_sentence_or_fires(fields: list[str]) -> None:
@@ -120,6 +121,7 @@ def test_whatever_the_line_it_is_refused_in_a_sentence_or_fires(fields: list[str
 LINES = st.sampled_from(["*/7 * * * *", "30 2 * * *", "0 */5 * * *", "*/20 1-3 * 3,10 0", "15 * * 10 *", "0 0 29 2 *"])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(LINES, st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE, "Asia/Kathmandu"]), st.floats(1.5e9, 1.8e9), st.data())
 def test_times_grow_and_the_clock_shows_each_or_has_just_leapt(
@@ -139,6 +141,7 @@ def test_times_grow_and_the_clock_shows_each_or_has_just_leapt(
     assert following(line, zone, found[middle] - 1) == found[middle]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(LINES, st.sampled_from([BERLIN, LORD_HOWE]), st.floats(1.5e9, 1.8e9), st.integers(1, 200), st.floats(0, 1))
 def test_the_latest_is_found_without_going_through_all(

@@ -110,6 +110,7 @@ async def test_a_run_that_is_kept_for_its_exit_sends_nothing_before_and_all_of_i
     assert report.verdict == Verdict(Ending.COMPLETED, output="3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("durability", ["batched", "exit"])
 async def test_what_gathers_unsent_is_bounded(durability: Durability) -> None:
     three = Three()

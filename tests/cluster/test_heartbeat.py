@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 
+import pytest
+
 from agents import Context
 from cluster.calls import Calls, Picture
 from cluster.claims import BEAT, LEASE, MARGIN, Beat
@@ -28,6 +30,7 @@ def test_a_call_and_what_it_brought_change_together() -> None:
     assert calls.look() == Picture(2, (), (), ())
 
 
+@pytest.mark.slow
 def test_no_picture_misses_a_claim_whose_call_has_ended() -> None:
     calls = Calls()
     stop = threading.Event()

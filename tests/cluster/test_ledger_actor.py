@@ -36,7 +36,7 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(actors, "_die", lambda: found.append(1))
     monkeypatch.setattr(actors, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(actors, "OPEN_SECONDS", 0.05)
-    monkeypatch.setattr(actors, "_calm_gc", lambda: None)
+    monkeypatch.setattr(actors, "collect_rarely", lambda: None)
     return found
 
 

@@ -137,6 +137,7 @@ def test_a_long_absence_is_caught_up_with_in_several_looks() -> None:
     assert fired == [NOON + 60 * number for number in range(int(2.5 * LOOK) + 1)]
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["skip", "queue_one", "cancel"]),
     st.sampled_from(["none", "one", "all"]),

@@ -217,6 +217,7 @@ async def test_many_schedules_are_due_at_once(ledger: Ledger, clock: ManualClock
     assert len({found.schedule for found in await tasks(ledger)}) == 50
 
 
+@pytest.mark.slow
 async def test_whatever_order_things_come_in_each_time_has_one_task(clock: ManualClock) -> None:
     """Ledgers die and stores fail between any two moves: with `all` and `allow` no time is left out or doubled."""
     for seed in range(20):

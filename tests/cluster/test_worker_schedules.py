@@ -80,7 +80,8 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "rubato.task")
 
 
-@pytest.mark.parametrize("start", [0, *(pytest.param(start, marks=pytest.mark.slow) for start in range(50, 300, 50))])
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(0, 300, 50))
 async def test_every_step_is_recorded_once_and_every_task_ends_once(start: int) -> None:
     for seed in range(start, start + 50):
         try:

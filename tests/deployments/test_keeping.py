@@ -310,6 +310,7 @@ def test_nothing_is_restored_while_anything_runs(state: StateFolder, file: Path,
         assert everything(state.path) == before
 
 
+@pytest.mark.slow
 async def test_nothing_is_restored_under_a_ledger_that_has_the_store_open(
     state: StateFolder, other: StateFolder, file: Path
 ) -> None:

@@ -61,6 +61,7 @@ def find(sabotage: str, *options: str) -> None:
     assert "seed " in said
 
 
+@pytest.mark.slow
 def test_a_few_schedules_keep_every_promise() -> None:
     schedules("memory", TASTE, processes=1)
 

@@ -21,6 +21,7 @@ LAYOUTS: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(value=st.dictionaries(st.text(), JSON, min_size=1), layout=LAYOUTS)
 def test_a_member_is_cut_out_whole(value: dict[str, Any], layout: dict[str, Any]) -> None:
@@ -34,6 +35,7 @@ def test_a_member_is_cut_out_whole(value: dict[str, Any], layout: dict[str, Any]
         assert json.loads(text) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(value=st.lists(JSON), layout=LAYOUTS)
 def test_elements_are_cut_out_one_by_one(value: list[Any], layout: dict[str, Any]) -> None:

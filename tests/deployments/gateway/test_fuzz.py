@@ -8,10 +8,13 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .test_openapi import ROUTES
+
+pytestmark = pytest.mark.slow
 
 # The client's hook holds every answer against /openapi.json, and every refusal against the shape of a problem.
 SETTINGS = settings(
