@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from cluster.schedule import Schedule
@@ -10,6 +9,7 @@ from cluster.store import EventRow, KeyRow, Reference, SignalRow, StepRow, Store
 from cluster.task import Filter, Ref, State, Task
 
 from .making import AGENT, task
+from .rows import new
 
 
 def schedule(name: str = "nightly", **changes: Any) -> Schedule:
@@ -34,11 +34,6 @@ def schedule(name: str = "nightly", **changes: Any) -> Schedule:
 
 def ended(at: float = 100.0, **changes: Any) -> Task:
     return task(**{"state": State.COMPLETED.value, "ended_at": at, "output": "1", "events": 2, **changes})
-
-
-def committed(*tasks: Task) -> Writes:
-    counts = Counter((each.agent, str(each.state)) for each in tasks)
-    return Writes(new={each.ref: each for each in tasks}, counts=counts)
 
 
 def schedules(*found: Schedule) -> Writes:
@@ -78,7 +73,7 @@ class KeepingContract:
     async def test_the_tasks_of_a_schedule_are_those_that_have_not_ended(self, store: Store) -> None:
         young, old = task(schedule="s", created_at=9.0), task(schedule="s", created_at=5.0, state=State.WAITING)
         others = task(), task(schedule="s", tenant="t"), task(schedule="other"), ended(schedule="s")
-        await store.commit(committed(young, old, *others))
+        await store.commit(new(young, old, *others))
 
         assert [each.id for each in await store.of_schedule("", "s", 10)] == [old.id, young.id]
         assert [each.id for each in await store.of_schedule("", "s", 1)] == [old.id]
@@ -86,14 +81,14 @@ class KeepingContract:
     async def test_a_sweep_finds_what_ended_before(self, store: Store) -> None:
         over = ended(100.0), ended(100.0, state=State.FAILED), ended(100.0, state=State.CANCELED, tenant="t")
         others = ended(200.0), task(), task(state=State.WAITING), task(state=State.RUNNING, worker="w")
-        await store.commit(committed(*over, *others))
+        await store.commit(new(*over, *others))
 
         assert await swept(store, 200.0) == {each.ref for each in over}
         assert await swept(store, 100.0) == set()
 
     async def test_a_sweep_goes_through_all_tasks_in_small_looks(self, store: Store) -> None:
         tasks = [ended(tenant=tenant) for tenant in ("", "a", "b") for _ in range(5)]
-        await store.commit(committed(*reversed(tasks)))
+        await store.commit(new(*reversed(tasks)))
         seen: list[Ref] = []
         after: Ref | None = None
         looks = 0
@@ -110,7 +105,7 @@ class KeepingContract:
 
     async def test_a_sweep_begins_where_it_is_told(self, store: Store) -> None:
         tasks = [ended() for _ in range(3)]
-        await store.commit(committed(*tasks, ended(tenant="t")))
+        await store.commit(new(*tasks, ended(tenant="t")))
 
         look = await store.sweep(tasks[0].ref, 200.0, 2)
 
@@ -121,7 +116,7 @@ class KeepingContract:
         alive, young, old = task(), ended(200.0), ended(100.0)
         kept = ended(parent_id=alive.id, told=1), ended(parent_id=young.id, told=1), ended(parent_id=old.id)
         free = ended(parent_id=old.id, told=1), ended(parent_id="gone", told=1)
-        await store.commit(committed(alive, young, old, *kept, *free))
+        await store.commit(new(alive, young, old, *kept, *free))
 
         assert await swept(store, 200.0) == {old.ref, *(each.ref for each in free)}
 
@@ -150,7 +145,7 @@ class KeepingContract:
 
     async def test_to_delete_what_is_not_there_changes_nothing(self, store: Store) -> None:
         one = ended()
-        await store.commit(committed(one))
+        await store.commit(new(one))
 
         await store.commit(Writes(gone=[("", "nothing"), ("t", one.id)]))
 
@@ -158,7 +153,7 @@ class KeepingContract:
 
     async def test_an_artifact_is_referenced_as_long_as_some_task_names_it(self, store: Store) -> None:
         one, two = ended(), ended()
-        writes = committed(one, two)
+        writes = new(one, two)
         writes.references |= {Reference("", "a", one.id), Reference("", "b", one.id), Reference("", "b", two.id)}
         await store.commit(writes)
         await store.commit(Writes(moved={two.ref: two}, references={Reference("", "b", two.id)}))
@@ -178,7 +173,7 @@ async def swept(store: Store, before: float) -> set[Ref]:
 
 def _whole(*tasks: Task) -> Writes:
     """Tasks with everything that may be kept of one."""
-    writes = committed(*tasks)
+    writes = new(*tasks)
     for each in tasks:
         ref = each.ref
         writes.steps.append(StepRow(*ref, "think", "#0", "d", '"v"', 1, 1, 5.0, 1, 1))

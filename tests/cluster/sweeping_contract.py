@@ -28,8 +28,9 @@ from cluster.task import Filter, Options, Origin, Task
 from cluster.terms import Terms
 
 from .callers import Caller
-from .keeping_contract import committed, ended, schedule
+from .keeping_contract import ended, schedule
 from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
+from .rows import new
 
 AGES = Retention(ended=10 * DAY, artifacts=5 * DAY)
 DATA = b"%PDF"
@@ -170,7 +171,7 @@ class SweepingContract:
         clock = ManualClock()
         parent, child = ended(clock.time, children=1), task()
         child = child._replace(parent_id=parent.id)
-        await store.commit(committed(parent, child))
+        await store.commit(new(parent, child))
         clock.advance(11 * DAY)
         async with keeping(store, clock) as ledger:
             gone, canceled = await asyncio.gather(

@@ -22,7 +22,7 @@ from cluster.store import Owner
 from cluster.task import State
 
 from .making import task
-from .store_contract import new
+from .rows import new
 
 # Commits one task, and so one tick, for each line it reads; or as fast as it can, once the line is "on".
 WRITER = """

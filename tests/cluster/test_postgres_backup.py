@@ -25,7 +25,7 @@ from cluster.task import State
 
 from .keeping_contract import schedule
 from .making import task
-from .store_contract import new
+from .rows import new
 
 PAGE = 3
 

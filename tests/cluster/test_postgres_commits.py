@@ -17,7 +17,7 @@ from tests.postgres import OwnServer, drop_database, make_database
 from .making import task
 from .on_postgres import backends, held, opened, proxied, say, take, tick, until, waiting
 from .proxy import Proxy
-from .store_contract import event_row, moved, new, step_row
+from .rows import event_row, moved, new, step_row
 
 store = proxied  # what a test here gets as its `store`
 

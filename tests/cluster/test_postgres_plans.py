@@ -17,7 +17,7 @@ from cluster.task import Filter
 from .keeping_contract import schedule
 from .making import task
 from .on_postgres import opened, say
-from .store_contract import event_row, new, step_row
+from .rows import event_row, new, step_row
 
 
 @pytest.fixture(params=["empty", "full"])

@@ -15,7 +15,7 @@ from cluster.store import StoreFailed
 from .making import task
 from .on_postgres import held, opened, proxied, tick, waiting
 from .proxy import Proxy
-from .store_contract import new
+from .rows import new
 
 store = proxied  # what a test here gets as its `store`
 

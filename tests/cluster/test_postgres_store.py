@@ -19,7 +19,8 @@ from tests.postgres import OwnServer, Server, drop_database, postgres
 
 from .making import task
 from .on_postgres import opened, say, take
-from .store_contract import StoreContract, new, step_row
+from .rows import new, step_row
+from .store_contract import StoreContract
 
 
 class TestPostgresStore(StoreContract):

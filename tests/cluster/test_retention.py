@@ -18,8 +18,9 @@ from cluster.task import State, Task
 from cluster.terms import Terms
 
 from .callers import opened
-from .keeping_contract import committed, ended
+from .keeping_contract import ended
 from .making import ManualClock, task
+from .rows import new
 
 BEFORE = 100.0
 OLD, YOUNG = ended(99.0), ended(100.0)
@@ -113,7 +114,7 @@ async def test_a_tick_deletes_few_tasks_where_they_are_large(monkeypatch: pytest
     clock, store = ManualClock(), await opened()
     monkeypatch.setattr(sweeper, "REST", 0.0)
     large = [ended(clock.time, events=int(sweeper.BRIEF / sweeper.EVENT_SECONDS / 2)) for _ in range(20)]
-    await store.commit(committed(*large))
+    await store.commit(new(*large))
     ledger = Ledger(store, clock.clock, terms=Terms(retention=Retention(ended=HOUR)))
     running = asyncio.create_task(ledger.run())
     clock.advance(2 * HOUR)

@@ -22,7 +22,8 @@ from cluster.store import Store
 from cluster.task import Filter
 
 from .making import task
-from .store_contract import StoreContract, new
+from .rows import new
+from .store_contract import StoreContract
 
 
 class TestMemoryStore(StoreContract):

@@ -14,7 +14,7 @@ from cluster.sqlite import SqliteStore
 from cluster.store import StoreFailed
 
 from .making import task
-from .store_contract import new
+from .rows import new
 
 
 class Unsure:
