@@ -47,7 +47,9 @@ def gateway_app(
     tasks = Tasks(services)
     _add_accepting(app, accepting)  # first, for a request is held against one route after the other
     _add_tasks(app, tasks)
-    _add_steering(app, Steering(services))
+    steering = Steering(services)
+    _add_steering(app, steering)
+    _add_steering_of_many(app, steering)
     _add_accounts(app, tasks, Streams(services))
     _add_batches(app, Batches(services))
     _add_limits(app, LimitKeys(services))
@@ -144,7 +146,7 @@ def _add_tasks(app: FastAPI, tasks: Tasks) -> None:
 
 
 def _add_steering(app: FastAPI, steering: Steering) -> None:
-    task, many = [400, 404, 409, 413, 503], [400, 413, 503]
+    problems = [400, 404, 409, 413, 503]
     doc.route(
         app,
         "POST /v1/tasks/{id}/cancel",
@@ -152,7 +154,7 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         "Cancel a task",
         doc.TASK_ID,
         answers={200: schemas.Task},
-        problems=task,
+        problems=problems,
     )
     doc.route(
         app,
@@ -161,7 +163,7 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         "Queue a task that failed or was canceled once more, with all its attempts and what it has recorded",
         *(doc.TASK_ID, doc.KEY),
         answers={202: schemas.Task},
-        problems=task,
+        problems=problems,
     )
     doc.route(
         app,
@@ -171,7 +173,7 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         *(doc.TASK_ID, doc.KEY),
         body=forms.Fork,
         answers={202: schemas.Task},
-        problems=task,
+        problems=problems,
     )
     doc.route(
         app,
@@ -182,8 +184,12 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         body="application/json",
         needs_body=False,
         answers={202: schemas.Task},
-        problems=task,
+        problems=problems,
     )
+
+
+def _add_steering_of_many(app: FastAPI, steering: Steering) -> None:
+    problems = [400, 413, 503]
     doc.route(
         app,
         "POST /v1/tasks/cancel",
@@ -191,7 +197,7 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         "Cancel all tasks that match",
         body=forms.CancelFilter,
         answers={200: schemas.Matched},
-        problems=many,
+        problems=problems,
     )
     doc.route(
         app,
@@ -200,7 +206,7 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         "Retry all tasks that match",
         body=forms.RetryFilter,
         answers={200: schemas.Matched},
-        problems=many,
+        problems=problems,
     )
 
 
