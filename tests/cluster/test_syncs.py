@@ -82,6 +82,7 @@ def moments(trace: str) -> Iterator[Moment]:
 
 
 @pytest.mark.slow
+# For a user who has no strace; CI installs it, and so it is counted there.
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: fdatasync cannot be counted")
 def test_between_each_question_and_its_answer_lies_a_sync_of_the_log_and_many_share_it(tmp_path: Path) -> None:
     trace = tmp_path / "trace"

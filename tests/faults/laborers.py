@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -14,6 +15,7 @@ from agents import Agent, Background, Context, Resources, Retry
 
 PARTS = 3  # that a juggler has done by packers
 SIGNAL = "go"
+PATIENT = Background(resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5))
 
 
 class Job(BaseModel):
@@ -36,12 +38,10 @@ class Hauler(Agent[Job, Marks]):
 
     name = "hauler"
     realtime = None
-    background = Background(
-        resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5)
-    )
+    background = PATIENT
 
     async def run(self, ctx: Context, job: Job) -> Marks:
-        return Marks(marks=[await ctx.step("haul", slowly, job, ctx.task_id, f"haul#{n}") for n in range(job.steps)])
+        return await in_turn(ctx, job, "haul")
 
 
 class Sprinter(Agent[Job, Marks]):
@@ -52,7 +52,7 @@ class Sprinter(Agent[Job, Marks]):
     background = Background(resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, durability="exit")
 
     async def run(self, ctx: Context, job: Job) -> Marks:
-        return Marks(marks=[await ctx.step("haul", slowly, job, ctx.task_id, f"haul#{n}") for n in range(job.steps)])
+        return await in_turn(ctx, job, "haul")
 
 
 class Packer(Agent[Job, Marks]):
@@ -60,12 +60,10 @@ class Packer(Agent[Job, Marks]):
 
     name = "packer"
     realtime = None
-    background = Background(
-        resources=Resources(gpus=0.25), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5)
-    )
+    background = replace(PATIENT, resources=Resources(gpus=0.25))
 
     async def run(self, ctx: Context, job: Job) -> Marks:
-        return Marks(marks=[await ctx.step("pack", slowly, job, ctx.task_id, f"pack#{n}") for n in range(job.steps)])
+        return await in_turn(ctx, job, "pack")
 
 
 class Juggler(Agent[Job, Marks]):
@@ -73,9 +71,7 @@ class Juggler(Agent[Job, Marks]):
 
     name = "juggler"
     realtime = None
-    background = Background(
-        resources=Resources(cpus=0), slots=8, max_attempts=20, timeout=60, retry=Retry(base=0.1, cap=0.5)
-    )
+    background = PATIENT
 
     async def run(self, ctx: Context, job: Job) -> Marks:
         marks = [await ctx.step("catch", slowly, job, ctx.task_id, "catch#0")]
@@ -88,6 +84,11 @@ class Juggler(Agent[Job, Marks]):
             marks += packed.marks
         marks.append(await ctx.step("throw", slowly, job, ctx.task_id, "throw#0"))
         return Marks(marks=marks)
+
+
+async def in_turn(ctx: Context, job: Job, step: str) -> Marks:
+    """The job's steps of this name, one after the other, in threads."""
+    return Marks(marks=[await ctx.step(step, slowly, job, ctx.task_id, f"{step}#{n}") for n in range(job.steps)])
 
 
 def slowly(job: Job, task: str, step: str) -> str:

@@ -39,7 +39,7 @@ class Clients:
         sent = Submission("", "/v1/tasks", tasks, key, f"digest of {key}", world.id() if len(tasks) > 1 else None)
         world.note(f"submit {[(task.id, task.input) for task in tasks]} {key}")
         try:
-            answers = [await world.insist(lambda ledger: ledger.submit(sent))]
+            answers = [await self._send(sent)]
         except Expired:  # it took so long that the deadline had passed
             there = [task.id for task in tasks if task.ref in world.oracle.tasks]
             assert not there, f"{there} were refused, and are stored"
@@ -48,7 +48,7 @@ class Clients:
             again = sent
             if key and roll.random() < 0.5:  # as a gateway does it: other ids, the same key
                 again = sent._replace(tasks=tuple(task._replace(id=world.id()) for task in tasks))
-            answers.append(await world.insist(lambda ledger, again=again: ledger.submit(again)))  # type: ignore[misc]
+            answers.append(await self._send(again))
         ids = tuple(task.id for task in tasks)
         for answer in answers:
             assert answer.task_ids == ids, f"{ids} were submitted, {answer.task_ids} accepted"
@@ -72,6 +72,9 @@ class Clients:
             deadline=now + roll.random() * 60 if roll.random() < 0.1 else None,
             run_at=now + roll.random() * 10 if roll.random() < 0.1 else 0.0,
         )
+
+    async def _send(self, submission: Submission) -> Submitted:
+        return await self.world.insist(lambda ledger: ledger.submit(submission))
 
     def _accept(self, ids: tuple[str, ...]) -> None:
         for id in ids:

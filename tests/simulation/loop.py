@@ -49,7 +49,9 @@ _process: ContextVar[Process] = ContextVar("process")
 class Loop:
     """Runs one schedule. `fair`: callbacks run in the order in which they became ready, as asyncio has it.
 
-    It has what asyncio's futures, tasks and timeouts ask of a loop, and nothing of sockets, threads and signals.
+    It has what asyncio's futures, tasks and timeouts ask of a loop, and nothing of sockets, threads and signals. The
+    private attributes of asyncio that it uses are those by which asyncio's own loops run a callback and are the one
+    that runs, and nothing public does that, or tells a handle's context, or quiets a task that is taken apart.
     """
 
     def __init__(self, roll: Random, *, fair: bool) -> None:
@@ -119,7 +121,7 @@ class Loop:
         self._ring()
         place = 0 if self._fair or len(self._ready) == 1 else self._roll.randrange(len(self._ready))
         handle = self._ready.pop(place)
-        process = handle._context.get(_process, self._shell)  # type: ignore[attr-defined]
+        process = handle._context.get(_process, self._shell)  # type: ignore[attr-defined]  # typeshed leaves it out
         if process.stopped:
             process.parked.append(handle)
         elif process.alive and not handle.cancelled():
@@ -150,7 +152,7 @@ class Loop:
         for process in [self._shell, *self._processes]:
             for task in process.tasks:
                 if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # likewise
                     with suppress(BaseException):
                         cast(Coroutine[Any, Any, Any], task.get_coro()).close()
                 elif not task.cancelled():

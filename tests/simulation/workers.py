@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cluster.calls import Calls, held_as
-from cluster.claims import BEAT, LEASE, MARGIN, Claim, Held, Hello, Orders, Report, Verdict
+from cluster.calls import Calls, Picture, held_as
+from cluster.claims import BEAT, LEASE, MARGIN, Answer, Beat, Claim, Held, Hello, Orders, Report, Verdict
 from cluster.errors import Unavailable
 
 from .runs import Run
@@ -63,14 +63,25 @@ class SimWorker:
         self.world.oracle.verdicts[held[:2]][held[2]] = verdict
         self.changed(run)
 
+    # what it asks of the ledger
+
+    async def _ask_for_claims(self, call: int) -> Orders:
+        hello = self.hello  # as it is now: a call that is slow arrives with what it was sent with
+        return await self.world.ask(lambda ledger: ledger.pull(hello, call))
+
+    async def _ask_for_time(self, seen: Picture) -> Beat:
+        return await self.world.ask(lambda ledger: ledger.beat(self.id, seen.latest, seen.open, seen.held))
+
+    async def _ask_to_settle(self, call: int, reports: tuple[Report, ...]) -> Answer:
+        return await self.world.ask(lambda ledger: ledger.report(self.hello, call, reports))
+
     # the loops
 
     async def _pull(self) -> None:
         while True:
             call = self._calls.begin()
-            hello = self.hello
             try:
-                orders = await self.world.ask(lambda ledger, hello=hello, call=call: ledger.pull(hello, call))  # type: ignore[misc]
+                orders = await self._ask_for_claims(call)
             except Unavailable:
                 self._calls.end(call)
                 await asyncio.sleep(self.world.roll.random())
@@ -85,9 +96,7 @@ class SimWorker:
             await asyncio.sleep(BEAT)
             picture, sent = self._calls.look(), self.world.loop.time()
             try:
-                beat = await self.world.ask(
-                    lambda ledger, seen=picture: ledger.beat(self.id, seen.latest, seen.open, seen.held)  # type: ignore[misc]
-                )
+                beat = await self._ask_for_time(picture)
             except Unavailable:
                 continue
             for held in picture.held:
@@ -126,9 +135,7 @@ class SimWorker:
             call = self._calls.begin()
             reports = (*again, *(report for _, report, _ in batch))
             try:
-                answer = await self.world.ask(
-                    lambda ledger, call=call, reports=reports: ledger.report(self.hello, call, reports)  # type: ignore[misc]
-                )
+                answer = await self._ask_to_settle(call, reports)
             except Unavailable:
                 self._calls.end(call)
                 await asyncio.sleep(roll.random())
