@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ import asyncpg
 import psutil
 
 from cluster.processes import MARK
+from deployments.ingress import free_ports
 
 GIVEN = os.environ.get("RUBATO_TEST_POSTGRES", "")  # the URL of a server to use instead
 FOLDERS = Path("/tmp")  # not $TMPDIR: another user must get there, and the path of a socket must be short
@@ -53,7 +53,7 @@ class OwnServer(Server):
         self._options = {**DURABLE, **options}
         self._user = _unprivileged()
         self._starter = ThreadPoolExecutor(1)  # one for good: the server would end with the thread that started it
-        self._port = _free_port()
+        (self._port,) = free_ports(1)  # none that a caller's end of a connection may get while the server is down
         password = secrets.token_hex(8)
         super().__init__(f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/postgres")
         self._bin = (_copy(folder) if self._user else _wheel()) / "pginstall18" / "bin"
@@ -218,10 +218,3 @@ def _copy(folder: Path) -> Path:
     if (wheel.parent / libraries).exists():
         shutil.copytree(wheel.parent / libraries, folder / libraries)
     return copy
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
