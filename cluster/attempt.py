@@ -209,6 +209,7 @@ class Attempt:
         return verdicts.failed(
             error,
             attempt=task.attempts,
+            used=task.used,
             max_attempts=task.max_attempts,
             retry=verdicts.policy(task, self._policy.retry),
             now=pace.now(),

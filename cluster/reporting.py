@@ -124,7 +124,7 @@ def _settle(book: Book, holding: Holding, verdict: Verdict) -> None:
             book.finish(holding, State.CANCELED)
         case Ending.FAILED:
             book.finish(holding, State.FAILED, error=verdict.error)
-        case Ending.RETRY if task.attempts - task.base >= task.max_attempts:
+        case Ending.RETRY if task.used >= task.max_attempts:
             book.finish(holding, State.FAILED, error=verdict.error)
         case Ending.RETRY:
             book.requeue(holding, counted=True, run_at=verdict.retry_at, error=verdict.error, isolated=0)
@@ -179,7 +179,7 @@ def _suspect(book: Book, holding: Holding) -> None:
             "attempt": task.attempts,
         }
     )
-    if task.attempts - task.base >= task.max_attempts:
+    if task.used >= task.max_attempts:
         book.finish(holding, State.FAILED, error=error)
     else:
         book.requeue(holding, counted=True, isolated=1, error=error)

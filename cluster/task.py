@@ -86,6 +86,11 @@ class Task(NamedTuple):
         return self.tenant, self.id
 
     @property
+    def used(self) -> int:
+        """How many of its `max_attempts` have begun: a retry by hand gives it all of them anew."""
+        return self.attempts - self.base
+
+    @property
     def origin(self) -> Origin | None:
         """Which call of its parent made this task; None if it has no parent."""
         found = json.loads(self.extra).get("origin") if self.extra else None

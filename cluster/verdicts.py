@@ -14,20 +14,22 @@ from .task import Task
 LONGEST_WAIT = 365 * 86400.0  # seconds; an author may ask for more, and gets this
 
 
-def failed(error: BaseException, *, attempt: int, max_attempts: int, retry: Retry, now: float, roll: float) -> Verdict:
-    """The verdict on attempt number `attempt`, which ended in `error`."""
+def failed(
+    error: BaseException, *, attempt: int, used: int, max_attempts: int, retry: Retry, now: float, roll: float
+) -> Verdict:
+    """The verdict on attempt number `attempt`, which ended in `error`, when `used` of `max_attempts` have begun."""
     error = foremost(error)
     text = describe(error, attempt)
-    if isinstance(error, Permanent) or attempt >= max_attempts:
+    if isinstance(error, Permanent) or used >= max_attempts:
         return Verdict(Ending.FAILED, error=text)
-    return Verdict(Ending.RETRY, error=text, retry_at=now + _wait(error, attempt, retry, roll))
+    return Verdict(Ending.RETRY, error=text, retry_at=now + _wait(error, used, retry, roll))
 
 
-def _wait(error: BaseException, attempt: int, retry: Retry, roll: float) -> float:
+def _wait(error: BaseException, used: int, retry: Retry, roll: float) -> float:
     after = error.after if isinstance(error, Retryable) else None
     if isinstance(after, int | float) and not math.isnan(after):
         return min(max(0.0, after), LONGEST_WAIT)
-    return retry.delay(attempt, roll)
+    return retry.delay(used, roll)
 
 
 def policy(task: Task, of_agent: Retry) -> Retry:

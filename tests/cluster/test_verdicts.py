@@ -35,8 +35,10 @@ class Unprintable(Exception):
         raise ValueError("no words")
 
 
-def failed(error: BaseException, attempt: int = 1, max_attempts: int = 3) -> tuple[Ending, float, dict[str, object]]:
-    verdict = verdicts.failed(error, attempt=attempt, max_attempts=max_attempts, retry=POLICY, now=NOW, roll=0.5)
+def failed(error: BaseException, used: int = 1, attempt: int | None = None) -> tuple[Ending, float, dict[str, object]]:
+    verdict = verdicts.failed(
+        error, attempt=attempt or used, used=used, max_attempts=3, retry=POLICY, now=NOW, roll=0.5
+    )
     return verdict.ending, verdict.retry_at, json.loads(verdict.error or "")
 
 
@@ -72,6 +74,14 @@ def test_a_failure_is_tried_again_as_its_kind_and_the_policy_say(
     assert found == ending
     assert retry_at == (0.0 if wait is None else NOW + wait)
     assert told["attempt"] == attempt
+
+
+def test_what_began_before_a_retry_by_hand_is_numbered_on_and_not_counted() -> None:
+    for used, wait in ((1, 2 * 1.25), (2, 4 * 1.25)):
+        ending, retry_at, told = failed(ValueError("x"), used, attempt=3 + used)
+
+        assert (ending, retry_at, told["attempt"]) == (Ending.RETRY, NOW + wait, 3 + used)
+    assert failed(ValueError("x"), 3, attempt=6)[0] == Ending.FAILED
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from cluster.task import State, Submission, Task
 from cluster.worker import Worker
 
 from .direct import Direct, opened, ticking
+from .house import agent, error, house
 from .making import submission, task
 from .workers import Deaths, Given, Scripted, beat, pace
 
@@ -171,3 +172,35 @@ async def test_a_worker_that_stops_hands_its_tasks_to_the_next_uncounted() -> No
         await run
 
     assert [(task.output, task.attempts) for task in tasks] == [("3", 1), ("4", 1), ("5", 1)]
+
+
+async def test_a_retry_by_hand_gives_a_task_and_the_children_that_ended_with_it_all_attempts_anew() -> None:
+    ran: dict[str, set[int]] = {"parent": set(), "child": set()}
+
+    async def calls(ctx: Context, number: int) -> Any:
+        ran["parent"].add(ctx.attempt)
+        if ctx.attempt in (1, 3):
+            raise RuntimeError("not yet")
+        return await ctx.call("child", number)
+
+    async def fails(ctx: Context, number: int) -> int:
+        ran["child"].add(ctx.attempt)
+        if ctx.attempt == 2:
+            await rooms.ledger.cancel("", parent)
+            await asyncio.Event().wait()
+        if ctx.attempt < 4:
+            raise RuntimeError("not yet")
+        return number
+
+    async with house() as rooms:
+        rooms.hire(agent("parent", calls), agent("child", fails), callees=[agent("child", fails, max_attempts=2)])
+        parent = await rooms.submit("parent", 7, max_attempts=2)
+        await rooms.ended(parent)
+        (child,) = await rooms.children(parent)
+        assert (await rooms.ended(child.id)).state == State.CANCELED
+
+        await rooms.ledger.retry("", parent)
+        done = await rooms.ended(parent)
+
+    assert (done.state, error(done)) == (State.COMPLETED, {})
+    assert ran == {"parent": {1, 2, 3, 4}, "child": {1, 2, 3, 4}}
