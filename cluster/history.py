@@ -9,24 +9,51 @@ from .store import EventRow, StepRow
 from .task import ENDED, TERMINAL_EVENTS, Event, Task
 
 EMITTED = ("progress", "text.delta", "tool.call")
+RECORDED = "step.completed"
 
 
-def assemble(task: Task, steps: Iterable[StepRow], events: Iterable[EventRow], after: int) -> list[Event]:
-    """All events numbered above `after`, in order.
+def implied(step: StepRow) -> EventRow:
+    """The event that a recorded step is."""
+    origin = (step.tenant, step.task, step.seq, RECORDED, step.at, step.attempt)
+    return EventRow(*origin, step.name + step.key, "{}", step.fence, step.report)
 
-    Four kinds have no row of their own: a step's row is its `step.completed`, the task's first claim its first
-    `attempt.started`, and the task's end its last event.
+
+def assemble(task: Task, rows: Iterable[EventRow], after: int, limit: int) -> list[Event]:
+    """The first `limit` events numbered above `after`, in order, from as many rows of them, steps' among these.
+
+    Two kinds have no row: the task's first claim is its first `attempt.started`, and its end its last event.
     """
-    events = list(events)
-    steps = list(steps)
-    found = [Event(row.seq, row.type, row.at, row.attempt, row.step or None, row.data) for row in events]
-    found += [Event(row.seq, "step.completed", row.at, row.attempt, row.name + row.key, "{}") for row in steps]
-    if task.started_at is not None and not any(event.seq == 0 for event in found):
+    found = [Event(row.seq, row.type, row.at, row.attempt, row.step or None, row.data) for row in rows]
+    if after < 0 and task.started_at is not None and not any(event.seq == 0 for event in found):
         found.append(Event(0, "attempt.started", task.started_at, 1, None, "{}"))
-    if task.state in ENDED and task.ended_at is not None:
+    if task.state in ENDED and task.ended_at is not None and task.events - 1 > after:
         found.append(_ending(task, task.ended_at))
     found.sort()
-    return [_restart(event, steps, events) for event in found if event.seq > after]
+    return found[:limit]
+
+
+def restarts(events: Sequence[Event]) -> tuple[int, int] | None:
+    """The first and the last of them that begins a later attempt."""
+    found = [event.seq for event in events if _restarts(event)]
+    return (found[0], found[-1]) if found else None
+
+
+def discarding(events: Sequence[Event], stale: Iterable[tuple[int, str]]) -> list[Event]:
+    """Have each later `attempt.started` list what no longer counts: what was emitted inside steps that were not
+    recorded. `stale` is what was so until the last of them, (number, step), by what was recorded before the first."""
+    stale, recorded, found = list(stale), set(), []
+    for event in events:
+        if event.type == RECORDED:
+            recorded.add(event.step)
+        elif _restarts(event):
+            lost = [seq for seq, step in stale if seq < event.seq and step not in recorded]
+            event = event._replace(data=json.dumps({**json.loads(event.data), "discard": lost}))
+        found.append(event)
+    return found
+
+
+def _restarts(event: Event) -> bool:
+    return event.type == "attempt.started" and event.seq > 0
 
 
 def _ending(task: Task, at: float) -> Event:
@@ -36,14 +63,3 @@ def _ending(task: Task, at: float) -> Event:
         "canceled": "{}",
     }[task.state]
     return Event(task.events - 1, TERMINAL_EVENTS[task.state], at, task.attempts, None, data)  # type: ignore[index]
-
-
-def _restart(event: Event, steps: Sequence[StepRow], events: Sequence[EventRow]) -> Event:
-    """A later `attempt.started` says why there is one, and lists what no longer counts: what was emitted inside steps
-    that were not recorded."""
-    if event.type != "attempt.started" or event.seq == 0:
-        return event
-    recorded = {row.name + row.key for row in steps if row.seq < event.seq}
-    emitted = [row for row in events if row.seq < event.seq and row.step and row.type in EMITTED]
-    stale = [row.seq for row in emitted if row.step not in recorded]
-    return event._replace(data=json.dumps({**json.loads(event.data), "discard": stale}))

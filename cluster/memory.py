@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from .errors import Fenced
-from .history import EMITTED, assemble
+from .history import EMITTED, assemble, discarding, implied, restarts
 from .limits import Rule
 from .schedule import Schedule
 from .store import (
@@ -203,7 +203,11 @@ class MemoryStore:
         if task is None:
             return None, []
         ref = (tenant, id)
-        return task, assemble(task, self._steps.get(ref, ()), self._events.get(ref, ()), after)[:limit]
+        rows = sorted([*self._events.get(ref, ()), *map(implied, self._steps.get(ref, ()))], key=lambda row: row.seq)
+        page = assemble(task, [row for row in rows if row.seq > after][:limit], after, limit)
+        if (later := restarts(page)) is not None:
+            page = discarding(page, self._stale(ref, *later))
+        return task, page
 
     async def key(self, tenant: str, route: str, key: str) -> KeyRow | None:
         return self._keys.get((tenant, route, key))
@@ -269,6 +273,11 @@ class MemoryStore:
 
     def _step_rows(self, ref: Ref) -> list[StepRow]:
         return sorted(self._steps.get(ref, ()), key=lambda row: row.seq)
+
+    def _stale(self, ref: Ref, first: int, last: int) -> list[tuple[int, str]]:
+        recorded = {row.name + row.key for row in self._steps.get(ref, ()) if row.seq < first}
+        emitted = [row for row in self._events.get(ref, ()) if row.seq < last and row.step and row.type in EMITTED]
+        return sorted((row.seq, row.step) for row in emitted if row.step not in recorded)
 
     def _past(self, ref: Ref) -> Past:
         recorded = self._step_rows(ref)

@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 from . import queries as sql
 from .errors import StoreProblem, Unavailable
-from .history import EMITTED, assemble
+from .history import EMITTED, assemble, discarding, restarts
 from .limits import Rule
 from .postgres_link import BY_FILTER, BY_INDEX, read_url
 from .postgres_reads import Readers
@@ -53,12 +53,13 @@ _PASTS = (
     f" array(select distinct step from event {_OF_R} and type='step.started'),"
     f" {_rows('signal_row', SignalRow._fields, f'from signal {_OF_R} and taken=0 order by number')} from {_ASKED_FOR}"
 )
-# Task, steps and events in one statement, and so of one moment; of a step's value no event needs anything.
-_EVENT_STEPS = ["''" if name == "value" else name for name in StepRow._fields]
-_OF_T = "x where x.tenant=t.tenant and x.task=t.id"
+# Task and events in one statement, and so of one moment.
+_PAGE = reduce(
+    lambda query, value: query.replace("?", value, 1), ("$1", "$2", "$3", "$1", "$2", "$3", "$4"), sql.EVENTS
+)
 _EVENTS = (
-    f"select {_TASK}, {_rows('step_row', _EVENT_STEPS, f'from step {_OF_T}')},"
-    f" {_rows('event_row', EventRow._fields, f'from event {_OF_T}')} from task t where t.tenant=$1 and t.id=$2"
+    f"select {_TASK}, {_rows('event_row', EventRow._fields, f'from ({_PAGE}) page')}"
+    " from task t where t.tenant=$1 and t.id=$2"
 )
 _QUEUED = "select agent, tenant, limit_key from task where state='queued'"
 _NEXT = "order by agent, tenant, limit_key limit 1"
@@ -196,12 +197,15 @@ class PostgresStore:
         ]
 
     async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
-        rows = await self._asked.fetch(_EVENTS, tenant, id)
+        rows = await self._asked.fetch(_EVENTS, tenant, id, after, limit)
         if not rows:
             return None, []
-        *fields, steps, events = rows[0]
+        *fields, events = rows[0]
         task = _task(fields)
-        return task, assemble(task, map(_step, steps), map(_event, events), after)[:limit]
+        page = assemble(task, map(_event, events), after, limit)
+        if (later := restarts(page)) is not None:  # of what came before it nothing changes
+            page = discarding(page, await self._asked.fetch(_numbered(sql.STALE), *sql.stale(tenant, id, *later)))
+        return task, page
 
     async def key(self, tenant: str, route: str, key: str) -> KeyRow | None:
         rows = await self._look(sql.KEY, tenant, route, key)

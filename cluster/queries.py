@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .history import EMITTED
+from .history import EMITTED, RECORDED
 from .limits import Rule
 from .schedule import Schedule
 from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
@@ -46,7 +46,16 @@ BATCH = "select state, count(*) from task where tenant=? and batch_id=? group by
 IN_BATCH = f"{SELECT} where tenant=? and batch_id=? and id>? order by id limit ?"
 
 STEPS = f"select {','.join(StepRow._fields)} from step where tenant=? and task=? order by seq"
-EVENTS = f"select {','.join(EventRow._fields)} from event where tenant=? and task=? order by seq"
+_IMPLIED = {"type": f"'{RECORDED}'", "step": "name||key", "data": "'{}'"}
+EVENTS = (  # and what steps imply, of (tenant, id, after, tenant, id, after, limit)
+    f"select {','.join(EventRow._fields)} from event where tenant=? and task=? and seq>?"
+    f" union all select {','.join(_IMPLIED.get(name, name) for name in EventRow._fields)} from step"
+    " where tenant=? and task=? and seq>? order by seq limit ?"
+)
+STALE = (  # emitted before `last` inside of steps that were not recorded before `first`
+    f"select seq, step from event where tenant=? and task=? and seq<? and step<>'' and type in {EMITTED}"
+    " and step not in (select name||key from step where tenant=? and task=? and seq<?) order by seq"
+)
 STARTED = "select distinct step from event where tenant=? and task=? and type='step.started'"
 EMITTED_COUNT = f"select count(*) from event where tenant=? and task=? and step='' and type in {EMITTED}"
 SIGNALS = f"select {','.join(SignalRow._fields)} from signal where tenant=? and task=? and taken=0 order by number"
@@ -118,6 +127,11 @@ def ahead(task: Task, now: float, limit: int) -> tuple[object, ...]:
     queue = (task.agent, task.tenant, task.limit_key, now)
     place = (task.priority, task.rank, task.id)
     return (*queue, *place[:1], *queue, *place[:2], *queue, *place, limit)
+
+
+def stale(tenant: str, id: str, first: int, last: int) -> tuple[object, ...]:
+    """The values of STALE."""
+    return tenant, id, last, tenant, id, first
 
 
 def insert(table: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from . import queries as sql
 from .errors import Fenced, StoreProblem, Unavailable
-from .history import assemble
+from .history import assemble, discarding, restarts
 from .limits import Rule
 from .schedule import Schedule
 from .schema import MIGRATIONS, VERSION
@@ -264,8 +264,11 @@ class SqliteStore:
             task = self._task(tenant, id)
             if task is None:
                 return None, []
-            events = [EventRow(*row) for row in self._reads.execute(sql.EVENTS, (tenant, id))]
-            return task, assemble(task, self._step_rows(tenant, id), events, after)[:limit]
+            rows = self._reads.execute(sql.EVENTS, (*(tenant, id, after) * 2, limit))
+            page = assemble(task, (EventRow(*row) for row in rows), after, limit)
+            if (later := restarts(page)) is not None:
+                page = discarding(page, self._reads.execute(sql.STALE, sql.stale(tenant, id, *later)))
+            return task, page
         finally:
             self._reads.execute("commit")
 

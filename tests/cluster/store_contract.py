@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import Fenced, StoreProblem
 from cluster.store import KeyRow, Past, SignalRow, Store, StoreFailed, Writes
-from cluster.task import Filter, State
+from cluster.task import Event, Filter, State
 
 from .keeping_contract import KeepingContract
 from .making import AGENT, task
@@ -162,6 +162,38 @@ class StoreContract(QueueingContract, KeepingContract, SweepingContract):
 
         _, events = await store.events("", one.id, 4, 10)
         assert events[0].data == '{"discard": [4]}'
+
+    async def test_a_restart_names_what_was_stale_then_though_it_was_recorded_later(self, store: Store) -> None:
+        one = task(started_at=2.0, state=State.RUNNING, attempts=3)
+        writes = new(one)
+        writes.steps.append(step_row(one, "slow", 3))
+        writes.events += [
+            event_row(one, 1, step="slow#0"),
+            event_row(one, 2, "attempt.started", attempt=2),
+            event_row(one, 4, step="lost#0"),
+            event_row(one, 5, "attempt.started", attempt=3),
+        ]
+        await store.commit(writes)
+
+        for after in (-1, 1):  # whether or not the page begins with the log
+            _, events = await store.events("", one.id, after, 10)
+            restarts = [event.data for event in events if event.type == "attempt.started" and event.seq]
+            assert restarts == ['{"discard": [1]}', '{"discard": [4]}']
+
+    async def test_a_page_of_events_goes_on_where_the_last_ended_whatever_implies_them(self, store: Store) -> None:
+        one = task(started_at=2.0, ended_at=9.0, state=State.FAILED, error="{}", attempts=1, events=8)
+        writes = new(one)
+        writes.steps += [step_row(one, f"s{seq}", seq) for seq in (2, 3, 5)]
+        writes.events += [event_row(one, seq) for seq in (1, 4, 6)]
+        await store.commit(writes)
+        _, whole = await store.events("", one.id, -1, 10)
+
+        pages: list[Event] = []
+        while page := (await store.events("", one.id, pages[-1].seq if pages else -1, 2))[1]:
+            pages += page
+
+        assert [event.seq for event in whole] == list(range(8))
+        assert pages == whole
 
     async def test_progress_tells_a_restarted_ledger_where_it_was(self, store: Store) -> None:
         one = task(state=State.RUNNING, worker="w", fence=2)

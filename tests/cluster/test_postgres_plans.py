@@ -66,6 +66,8 @@ async def plan(url: str, query: str, settings: dict[str, str], values: Sequence[
         ("task_pkey", postgres._MANY),
         ("task_pkey", sql.SWEEP),
         ("task_pkey", postgres._EVENTS),
+        ("event_pkey", postgres._EVENTS),
+        ("event_pkey", sql.STALE),
         ("task_running", sql.RUNNING),
         ("task_queued", sql.READY),
         ("task_queued", sql.AHEAD),

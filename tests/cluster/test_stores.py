@@ -22,7 +22,7 @@ from cluster.store import Store
 from cluster.task import Filter
 
 from .making import task
-from .rows import new
+from .rows import event_row, new
 from .store_contract import StoreContract
 
 
@@ -242,3 +242,22 @@ def test_an_older_store_knows_afterwards_what_its_tasks_name(tmp_path: Path) -> 
 
     with sqlite3.connect(path) as db:
         assert sorted(db.execute("select * from reference")) == [("", sha256, "t1") for sha256 in sorted(shas.values())]
+
+
+async def test_a_look_at_the_end_of_a_long_log_reads_the_end_only(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    await store.open(*take(tmp_path / "ledger.db", create=True))
+    short, long = (task(started_at=1.0, state="running", worker="w") for _ in range(2))
+    writes = new(short, long)
+    writes.events = [event_row(one, seq) for one, size in ((short, 2), (long, 5000)) for seq in range(1, size + 1)]
+    await store.commit(writes)
+    worked: list[None] = []
+    store._reads.set_progress_handler(lambda: worked.append(None), 10)
+
+    await store.events("", short.id, 1, 1000)
+    little = len(worked)
+    _, events = await store.events("", long.id, 4999, 1000)
+
+    assert [event.seq for event in events] == [5000]
+    assert len(worked) <= 3 * little
+    await store.close()
