@@ -199,13 +199,11 @@ class Ledger(Scheduling):
 
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
         """Cancel the tasks that match and have not ended; how many."""
-        states = (State.QUEUED, State.RUNNING, State.WAITING)
-        return await self._all(tenant, filter, states, lambda refs: all_steered(refs, steering.cancel))
+        return await self._all(tenant, filter._replace(ended=False), lambda refs: all_steered(refs, steering.cancel))
 
     async def retry_all(self, tenant: str, filter: Filter) -> int:
         """Retry the tasks that match and have failed, or that were canceled where the filter says so; how many."""
-        states = (State.CANCELED,) if filter.state == State.CANCELED else (State.FAILED,)
-        return await self._all(tenant, filter, states, all_retried)
+        return await self._all(tenant, filter._replace(state=filter.state or State.FAILED.value), all_retried)
 
     async def fork(
         self,
@@ -327,17 +325,13 @@ class Ledger(Scheduling):
         self._ticks.refuse_unread()
         return self.book
 
-    async def _all(self, tenant: str, filter: Filter, states: Sequence[State], move: Many) -> int:
-        """Move all tasks of a filter that are in one of these states, so many a tick."""
-        matched = 0
-        for state in states if filter.state is None else [each for each in states if each == filter.state]:
-            after: str | None = None
-            while True:
-                page = await self._store.tasks(tenant, filter._replace(state=state.value), after, BULK)
-                if not page:
-                    break
-                after = page[-1].id
-                matched += await self._ticks.move(*move([task.ref for task in page]))
+    async def _all(self, tenant: str, filter: Filter, move: Many) -> int:
+        """Move all tasks of a filter, so many a tick: one walk by their ids, so that none is passed over, or met twice,
+        whose state changes meanwhile."""
+        matched, after = 0, None
+        while page := await self._store.tasks(tenant, filter, after, BULK):
+            after = page[-1].id
+            matched += await self._ticks.move(*move([task.ref for task in page]))
         return matched
 
     def _publish(self, writes: Writes) -> None:

@@ -127,6 +127,7 @@ class MemoryStore:
                 and filter.state in (None, task.state)
                 and filter.batch_id in (None, task.batch_id)
                 and filter.parent_id in (None, task.parent_id)
+                and filter.ended in (None, task.ended)
                 and (filter.tag is None or filter.tag in json.loads(task.tags))
                 and (filter.idempotency_key is None or task.id in keyed)
                 and (after is None or task.id < after)

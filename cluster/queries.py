@@ -161,6 +161,8 @@ def listing(dialect: Dialect, tenant: str, filter: Filter, after: str | None, li
         elif value is not None:
             where.append(f"{column}=?")
             values.append(value)
+    if filter.ended is not None:
+        where.append(f"state {'in' if filter.ended else 'not in'} ('completed','failed','canceled')")
     if filter.tag is not None:
         where.append(dialect.tagged)
         values.append(filter.tag)

@@ -179,6 +179,7 @@ class Filter(NamedTuple):
     batch_id: str | None = None
     idempotency_key: str | None = None
     parent_id: str | None = None
+    ended: bool | None = None
 
 
 class Step(NamedTuple):

@@ -149,7 +149,7 @@ class _Which(Form):
 
     @property
     def filter(self) -> Filter:
-        return Filter(*(getattr(self, name) for name in Filter._fields))
+        return Filter(**self.model_dump(include={*Filter._fields}))
 
 
 class ListQuery(_Which):

@@ -119,6 +119,16 @@ class StoreContract(QueueingContract, KeepingContract, SweepingContract):
         assert await store.tasks("", Filter(agent="nobody"), None, 9) == []
         assert len(await store.tasks("", Filter(agent=AGENT, state="queued"), None, 9)) == 5
 
+    async def test_a_list_may_be_of_those_that_have_ended_or_have_not(self, store: Store) -> None:
+        tasks = {state.value: task(state=state.value, agent="a") for state in State}
+        await store.commit(new(*tasks.values(), task(agent="b")))
+
+        going = await store.tasks("", Filter(agent="a", ended=False), None, 9)
+        ended = await store.tasks("", Filter(agent="a", ended=True), None, 9)
+
+        assert [one.state for one in going] == ["waiting", "running", "queued"]
+        assert [one.state for one in ended] == ["canceled", "failed", "completed"]
+
     async def test_an_idempotency_key_finds_its_tasks(self, store: Store) -> None:
         one = task()
         row = KeyRow("", "/v1/tasks", "k", "digest", None, f'["{one.id}"]', one.id)

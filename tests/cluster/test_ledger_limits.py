@@ -15,7 +15,7 @@ from cluster.errors import Conflict, Expired
 from cluster.ledger import Ledger
 from cluster.limits import Rule
 from cluster.store import Writes
-from cluster.task import Filter, Task
+from cluster.task import Task
 
 from .callers import Caller, ShakyStore, running, settled
 from .making import COMPLETED, ManualClock, hello, report, submission, task
@@ -216,25 +216,6 @@ async def test_a_dead_letter_keeps_every_error_and_can_be_retried(ledger: Ledger
     assert kinds == [*["attempt.started"] * 2, "failed", *["attempt.started"] * 2, "output"]
     errors = [json.loads(event.data).get("error", {}).get("detail") for event in page.events]
     assert errors == [None, "1", "2", "2", "3", None]
-
-
-async def test_bulk_moves_take_what_matches_and_nothing_else(ledger: Ledger) -> None:
-    tagged = [task(tags='["x"]') for _ in range(5)]
-    await ledger.submit(submission(*tagged, task(), task(agent="other", tags='["x"]')))
-    (claim,) = await Caller(ledger, hello(slots=1)).claims()
-
-    assert await ledger.cancel_all("", Filter(agent="echo", tag="x")) == 5
-    assert await ledger.cancel_all("t", Filter(agent="echo")) == 0
-    await settled()
-    counts = (await ledger.counts()).tasks
-    assert counts["echo"]["canceled"] == 4
-    assert counts["other"]["queued"] == 1
-    stored = await ledger.task("", claim.task.id)
-    assert stored is not None
-    assert stored.cancel_requested_at is not None
-
-    assert await ledger.retry_all("", Filter(tag="x", state="canceled")) == 4
-    assert (await ledger.counts()).tasks["echo"]["queued"] == 5
 
 
 async def test_a_tick_takes_up_no_more_than_its_share_and_the_rest_comes_next(
