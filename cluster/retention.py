@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from agents.ids import first_id, moment_of
 
-from .task import Ref, Task
+from .task import UNTOLD, Ref, Task
 
 HOUR, DAY = 3600.0, 86_400.0
 PASSES = 24  # through everything, at least, in the time that it is kept
@@ -20,13 +20,13 @@ class Retention(NamedTuple):
 
 
 def may_go(task: Task, parent: Task | None, before: float) -> bool:
-    """Whether a task ended before that moment, and nobody needs it any more: its parent, if it has one, knows of it
-    and may go too, or is gone."""
+    """Whether a task ended before that moment, and nobody needs it any more: its parent, if it has one, knows of it or
+    was over by then, and may go too, or is gone."""
     if task.ended_at is None or not task.ended or task.ended_at >= before:
         return False
     if task.parent_id is None:
         return True
-    return task.told == 1 and (parent is None or (parent.ended and (parent.ended_at or 0.0) < before))
+    return task.told != UNTOLD and (parent is None or (parent.ended and (parent.ended_at or 0.0) < before))
 
 
 def beyond(place: Ref, before: float, now: float) -> Ref:

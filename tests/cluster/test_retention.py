@@ -14,7 +14,7 @@ from cluster import sweeper
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.retention import HOUR, Retention, beyond, may_go, pause_between
-from cluster.task import State, Task
+from cluster.task import TOLD, UNHEARD, State, Task
 from cluster.terms import Terms
 
 from .callers import opened
@@ -34,11 +34,14 @@ OLD, YOUNG = ended(99.0), ended(100.0)
         (task(), None, False),
         (task(state=State.WAITING), None, False),
         (OLD._replace(state=State.QUEUED.value), None, False),  # taken up again, whatever else it says
-        (OLD._replace(parent_id="p", told=1), None, True),
+        (OLD._replace(parent_id="p", told=TOLD), None, True),
+        (OLD._replace(parent_id="p", told=UNHEARD), None, True),
         (OLD._replace(parent_id="p"), None, False),
-        (OLD._replace(parent_id="p", told=1), OLD, True),
-        (OLD._replace(parent_id="p", told=1), YOUNG, False),
-        (OLD._replace(parent_id="p", told=1), task(), False),
+        (OLD._replace(parent_id="p", told=TOLD), OLD, True),
+        (OLD._replace(parent_id="p", told=UNHEARD), OLD, True),
+        (OLD._replace(parent_id="p", told=TOLD), YOUNG, False),
+        (OLD._replace(parent_id="p", told=UNHEARD), YOUNG, False),
+        (OLD._replace(parent_id="p", told=TOLD), task(), False),
         (OLD._replace(parent_id="p"), OLD, False),
     ],
 )
