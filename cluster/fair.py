@@ -2,13 +2,18 @@
 
 Stride scheduling (Waldspurger and Weihl, 1995). Each key has a pass; the lowest is served next, and being served raises
 it by 1 / weight. Of k keys of equal weight that always have something waiting, each is served once in every k turns. A
-key that comes anew starts where the others are: it gets no credit for the time it had nothing.
+key that comes anew starts where the others are: it gets no credit for the time it had nothing. One that comes back
+starts where it was, if it was ahead of them and is among the last that ended.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from typing import Generic, TypeVar
+
+ENDED = 1024  # keys that have nothing, of which it is known how far they were
+SPARE = 64  # entries of the heap that may be out of date, beside as many as count
 
 K = TypeVar("K")
 
@@ -19,6 +24,7 @@ class Turns(Generic[K]):
     def __init__(self) -> None:
         self._passes: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
+        self._ended: OrderedDict[K, float] = OrderedDict()  # passes of keys that have nothing
         self._joined: dict[K, int] = {}  # the entry of the heap that counts
         self._entries = 0
         self._now = 0.0  # the pass of the last turn
@@ -35,15 +41,23 @@ class Turns(Generic[K]):
         if key not in self._joined:
             if self._alone is not None:
                 self._catch_up(self._alone)
-            self._push(key, max(self._passes.get(key, 0.0), self._now))
+            self._push(key, max(self._passes.get(key) or self._ended.pop(key, 0.0), self._now))
 
     def leave(self, key: K) -> None:
-        """It has nothing any more, or may not be served now."""
+        """It may not be served now."""
         self._joined.pop(key, None)
         if key == self._alone:
             self._alone = None
         if self._passes.get(key, 0.0) <= self._now:
             self._passes.pop(key, None)  # it would start there anyway
+
+    def end(self, key: K) -> None:
+        """It has nothing any more."""
+        self.leave(key)
+        if key in self._passes:
+            self._ended[key] = self._passes.pop(key)
+            if len(self._ended) > ENDED:
+                self._ended.popitem(last=False)
 
     def next(self) -> K | None:
         """Whose turn it is, None if nobody waits."""
@@ -73,4 +87,7 @@ class Turns(Generic[K]):
         self._entries += 1
         self._passes[key] = at
         self._joined[key] = self._entries
+        if len(self._heap) > 2 * len(self._joined) + SPARE:
+            self._heap = [entry for entry in self._heap if self._joined.get(entry[2]) == entry[1]]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (at, self._entries, key))

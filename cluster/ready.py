@@ -152,6 +152,12 @@ class Line:
         self.turns: Turns[Owner] = Turns()
         self.suspects: dict[Owner, None] = {}  # owners of tasks to run alone
 
+    def let_go(self, owner: Owner, window: Window) -> None:
+        """Keep nothing of a queue that has nothing."""
+        if window.whole and not window and not window.suspects:
+            self.turns.end(owner)
+            del self.windows[owner]
+
 
 class Ready:
     """The windows of all queues, filled from the store when they run low."""
@@ -196,10 +202,12 @@ class Ready:
     def discard(self, task: Task) -> None:
         """Forget a task that is queued no more."""
         queue = Queue(task.agent, task.tenant, task.limit_key)
-        window = self.line(task.agent).windows.get(queue.owner)
+        line = self.line(task.agent)
+        window = line.windows.get(queue.owner)
         if window is not None:
             window.discard(task.ref)
             self._look_after(queue, window)
+            line.let_go(queue.owner, window)
 
     def wake(self, queue: Queue, at: float) -> None:
         """Look at the queue again at `at`, when a task of it becomes due."""
@@ -221,8 +229,8 @@ class Ready:
             queue = next(iter(self._hungry))
             del self._hungry[queue]
             room -= 16 + await self._fill(queue, now, writes)
-            window = self._lines[queue.agent].windows[queue.owner]
-            if not window and window.hungry:
+            window = self._lines[queue.agent].windows.get(queue.owner)
+            if window is not None and not window and window.hungry:
                 empty.append(queue)  # all that was read has moved in this tick: the next one reads on
         for queue in empty:
             self._hungry[queue] = None
@@ -238,8 +246,6 @@ class Ready:
             line.turns.leave(owner)
             if not window.whole:
                 self._hungry[Queue(agent, *owner)] = None
-            elif not window.suspects:
-                del line.windows[owner]
         return None
 
     def take(self, agent: str, owner: Owner, weight: float) -> Task:
@@ -250,6 +256,7 @@ class Ready:
         line.turns.serve(owner, weight)
         if window.hungry:
             self._hungry[Queue(agent, *owner)] = None
+        line.let_go(owner, window)
         return task
 
     def pass_over(self, agent: str, owner: Owner) -> None:
@@ -278,7 +285,10 @@ class Ready:
         """Take the owner's next task to run alone; another owner's comes after it."""
         line = self._lines[agent]
         line.suspects[owner] = line.suspects.pop(owner)
-        return line.windows[owner].suspects.popleft()
+        window = line.windows[owner]
+        task = window.suspects.popleft()
+        line.let_go(owner, window)
+        return task
 
     def any(self, agent: str) -> bool:
         """Whether a task of the agent is in memory."""
@@ -331,4 +341,5 @@ class Ready:
             line.turns.join(queue.owner)
         if window.suspects:
             line.suspects[queue.owner] = None
+        line.let_go(queue.owner, window)
         return len(rows)

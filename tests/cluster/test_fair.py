@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster import fair
 from cluster.fair import Turns
 
 
@@ -31,7 +34,7 @@ def test_over_any_2k_turns_each_of_k_equal_keys_gets_one(keys: int, before: int)
     assert len(set(served(turns, 2 * keys))) == keys
 
 
-@given(st.lists(st.sampled_from(["join", "leave", "serve"]), max_size=60), st.data())
+@given(st.lists(st.sampled_from(["join", "leave", "end", "serve"]), max_size=60), st.data())
 def test_a_key_that_always_waits_is_served_within_2k_turns_whoever_comes_and_goes(
     moves: list[str], data: st.DataObject
 ) -> None:
@@ -45,6 +48,8 @@ def test_a_key_that_always_waits_is_served_within_2k_turns_whoever_comes_and_goe
             turns.join(key)
         elif move == "leave":
             turns.leave(key)
+        elif move == "end":
+            turns.end(key)
         else:
             (turn,) = served(turns, 1)
             since = 0 if turn == "patient" else since + 1
@@ -69,7 +74,8 @@ def test_a_key_that_had_nothing_gets_no_credit_for_it() -> None:
     assert Counter(served(turns, 10)) == {"busy": 5, "late": 5}
 
 
-def test_leaving_and_coming_back_wins_no_turn() -> None:
+@pytest.mark.parametrize("go", [Turns.leave, Turns.end])
+def test_leaving_and_coming_back_wins_no_turn(go: Callable[[Turns[str], str], None]) -> None:
     turns: Turns[str] = Turns()
     turns.join("honest")
     turns.join("clever")
@@ -77,10 +83,25 @@ def test_leaving_and_coming_back_wins_no_turn() -> None:
     for _ in range(100):
         (turn,) = served(turns, 1)
         taken[turn] += 1
-        turns.leave("clever")
+        go(turns, "clever")
         turns.join("clever")
 
     assert taken == {"honest": 50, "clever": 50}
+
+
+def test_of_keys_that_have_nothing_only_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair, "ENDED", 10)
+    turns: Turns[str] = Turns()
+    for customers in range(100):
+        keys = [f"{customers}-{number}" for number in range(5)]
+        for key in keys:
+            turns.join(key)
+        for key in served(turns, 5):
+            turns.end(key)
+
+    assert len(turns._passes) == len(turns) == 0
+    assert len(turns._ended) == 10
+    assert len(turns._heap) <= fair.SPARE + 2 * 5
 
 
 def test_nobody_is_next_where_nobody_waits() -> None:

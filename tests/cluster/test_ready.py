@@ -242,3 +242,22 @@ async def test_a_task_to_run_alone_waits_apart() -> None:
     found = line.next(AGENT)
     assert found is not None
     assert found[1] == other
+
+
+async def test_nothing_is_kept_of_a_queue_that_has_nothing() -> None:
+    tasks = [task(limit_key=f"k{n}", isolated=int(n == 3)) for n in range(4)]
+    shelf = Shelf(*tasks)
+    line = shelf.make()
+    for each in tasks:
+        line.add(each, 0.0)
+    line.know(Queue(AGENT, "", "empty"))
+    await line.fill(0.0, Writes())
+
+    found = line.next(AGENT)
+    assert found is not None
+    line.take(AGENT, found[0], 1.0)
+    line.discard(tasks[1])
+    line.take_suspect(AGENT, ("", "k3"))
+
+    assert list(line.line(AGENT).windows) == [("", "k2")]
+    assert len(line.line(AGENT).turns) == 1
