@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from agents.errors import Overloaded
 
@@ -33,6 +34,7 @@ EVENT_PAGE = 1000
 AHEAD = 10_000  # tasks that are counted to tell a place in the queue
 BULK = 1000  # tasks that one tick cancels or retries
 
+Found = TypeVar("Found")
 Many = Callable[[list[Ref]], tuple[Apply, Needs]]  # a move of many tasks, which brings how many it moved
 
 
@@ -131,7 +133,8 @@ class Ledger(Scheduling):
 
     async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, older than the id `after`."""
-        if filter.state is not None and not self._read_book().any(filter.agent, filter.state):
+        state = filter.state
+        if state is not None and not await self._look(lambda book: book.any(filter.agent, state)):
             return []  # as often asked as it is true, and the store would look at every task to say so
         return await self._store.tasks(tenant, filter, after, limit)
 
@@ -156,10 +159,7 @@ class Ledger(Scheduling):
 
     async def counts(self) -> Counts:
         """Tasks by agent and state, from memory, and the ticks of this ledger."""
-        tasks: dict[str, dict[str, int]] = {}
-        for (agent, state), number in self._read_book().counts.items():
-            tasks.setdefault(agent, {})[str(state)] = number
-        return Counts(tasks, self._stats.ticks)
+        return Counts(await self._look(_counted), self._stats.ticks)
 
     async def figures(self) -> Figures:
         """What was counted since this ledger started."""
@@ -170,10 +170,10 @@ class Ledger(Scheduling):
         return await self._store.oldest(self._clock.now())
 
     async def measures(self) -> Measures:
-        """All that can be measured of it, for little: who asks often gets ages of the backlog that are seconds old."""
-        self._ticks.refuse_fenced()
-        tasks = (await self.counts()).tasks
-        return await self._measuring.measures(self.book, tasks)
+        """All that can be measured of it, for little: who asks often gets ages of the backlog that are seconds old.
+        It is answered while the store is away, and what a tick under way does is counted already."""
+        book = self._read_book()
+        return await self._measuring.measures(book, _counted(book))
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""
@@ -183,7 +183,7 @@ class Ledger(Scheduling):
         now = self._clock.now()
         place = 1 + await self._store.ahead(task, now, AHEAD)
         asked, rate = self._parking.last_asked(task.agent), self._stats.rate(task.agent, now)
-        return reason(self._read_book(), task, place, now, asked=asked, rate=rate)
+        return await self._look(lambda book: reason(book, task, place, now, asked=asked, rate=rate))
 
     # what callers change
 
@@ -235,18 +235,27 @@ class Ledger(Scheduling):
 
     async def limit(self, tenant: str, key: str) -> Limit:
         """The limits of a key, which limit nothing where none were set."""
-        return self._read_book().limit((tenant, key))
+        return await self._look(lambda book: book.limit((tenant, key)))
 
     async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
         """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
-        rules = self._read_book().rules.values()
-        keys = (rule.key for rule in rules if rule.tenant == tenant and rule.key > after and not rule.idle)
-        return [self.book.limit((tenant, key)) for key in heapq.nsmallest(limit, keys)]
+
+        def look(book: Book) -> list[Limit]:
+            rules = book.rules.values()
+            keys = (rule.key for rule in rules if rule.tenant == tenant and rule.key > after and not rule.idle)
+            return [book.limit((tenant, key)) for key in heapq.nsmallest(limit, keys)]
+
+        return await self._look(look)
 
     async def set_rule(self, rule: Rule) -> Limit:
         """The limits of a key, from now on."""
-        kept: Rule = await self._ticks.move(lambda book, _: steering.set_rule(book, rule))
-        return self.book.limit((rule.tenant, rule.key))._replace(rule=kept)
+
+        def apply(book: Book, _: None) -> Limit:
+            steering.set_rule(book, rule)
+            return book.limit((rule.tenant, rule.key))
+
+        limit: Limit = await self._ticks.move(apply)
+        return limit
 
     async def pause(self, agent: str, until: float | None) -> None:
         """Start no more tasks of the agent until that moment (None: from now on again)."""
@@ -293,20 +302,21 @@ class Ledger(Scheduling):
         return answer
 
     async def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
-        """Renews the leases of the claims held, and takes back those that never arrived."""
-        book = self._read_book()  # one that holds nothing yet would have every claim lost
-        first = book.first_call.get(worker)
+        """Renews the leases of the claims held, and takes back those that never arrived.
 
-        def arrived(call: int | None) -> bool:
-            if call is not None:
-                return call <= latest and call not in open
-            # Handed over before this book was read: its answer came, or was lost, once all calls of then have ended.
-            return first is not None and latest >= first and all(other >= first for other in open)
+        What there is to tell is told when it is durable: a worker throws away what it has of a claim that is lost.
+        """
+        beat, missing = reporting.beat(self._read_book(), worker, latest, open, held)
+        if beat == Beat(()) and not missing:  # whatever becomes of a tick under way: so it is while the store is away
+            return beat
 
-        lost, missing = reporting.beat(book, worker, held, arrived)
-        if missing:
-            self._ticks.move(lambda book, _: reporting.release(book, missing)).add_done_callback(_look_at)
-        return Beat(tuple(lost), tuple(reporting.cancels(book, worker)))
+        def tell(book: Book, _: None) -> Beat:
+            beat, missing = reporting.beat(book, worker, latest, open, held)
+            reporting.release(book, missing)
+            return beat
+
+        told: Beat = await self._ticks.move(tell)
+        return told
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """A worker's process has ended: its claims are free once this returns, and it is not let in again."""
@@ -316,14 +326,20 @@ class Ledger(Scheduling):
 
     async def holders(self) -> list[str]:
         """The workers that hold claims."""
-        return list({holding.worker for holding in self._read_book().running.values()})
+        return await self._look(lambda book: list({holding.worker for holding in book.running.values()}))
 
     # parts
 
     def _read_book(self) -> Book:
-        """The book, to answer by. Raises Unavailable before it was read."""
+        """The book, with what the tick under way makes of it. Raises Unavailable before it was read."""
         self._ticks.refuse_unread()
         return self.book
+
+    async def _look(self, look: Callable[[Book], Found]) -> Found:
+        """What the book says, when all that it says is durable. Raises Unavailable."""
+        self._ticks.refuse_unread()
+        found: Found = await self._ticks.move(lambda book, _: look(book))
+        return found
 
     async def _all(self, tenant: str, filter: Filter, move: Many) -> int:
         """Move all tasks of a filter, so many a tick: one walk by their ids, so that none is passed over, or met twice,
@@ -348,7 +364,9 @@ class Ledger(Scheduling):
                 self._news.tell(ref, None)
 
 
-def _look_at(done: asyncio.Future[object]) -> None:
-    """Nobody waits for this one: what it raised is known, and the next heartbeat asks again."""
-    if not done.cancelled():
-        done.exception()
+def _counted(book: Book) -> dict[str, dict[str, int]]:
+    """Tasks by agent and state."""
+    tasks: dict[str, dict[str, int]] = {}
+    for (agent, state), number in book.counts.items():
+        tasks.setdefault(agent, {})[str(state)] = number
+    return tasks

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from agents.events import Emitted
 
 from . import waits
 from .book import Book, Holding
-from .claims import LEASE, Called, Ending, Entry, Held, Report, SignalSent, Verdict
+from .claims import LEASE, Beat, Called, Ending, Entry, Held, Report, SignalSent, Verdict
 from .families import call_child
 from .store import StepRow
 from .task import State, Task
@@ -37,10 +37,10 @@ def report(book: Book, worker: str, report: Report, known: Known) -> bool:
 
 
 def beat(
-    book: Book, worker: str, held: tuple[Held, ...], arrived: Callable[[int | None], bool]
-) -> tuple[list[Held], list[Held]]:
-    """Renew the leases of the claims held. Returns those that are not this worker's any more, and those that were
-    handed to it but never arrived (`arrived` says of a call whether its answer must have)."""
+    book: Book, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]
+) -> tuple[Beat, list[Held]]:
+    """Renew the leases of the claims held. Returns what there is to tell the worker, and the claims that were handed
+    to it but never arrived."""
     ends = book.clock.monotonic() + LEASE
     lost = []
     for claim in held:
@@ -49,11 +49,20 @@ def beat(
             lost.append(claim)
         else:
             holding.lease_ends = ends
+    first = book.first_call.get(worker)
+
+    def arrived(call: int | None) -> bool:
+        """Whether the answer to this call must have."""
+        if call is not None:
+            return call <= latest and call not in open
+        # Handed over before this book was read: its answer came, or was lost, once all calls of then have ended.
+        return first is not None and latest >= first and all(other >= first for other in open)
+
     listed = {claim[:2] for claim in held}
     missing = [
         holding.held for ref, holding in book.by_worker[worker].items() if ref not in listed and arrived(holding.call)
     ]
-    return lost, missing
+    return Beat(tuple(lost), tuple(cancels(book, worker))), missing
 
 
 def cancels(book: Book, worker: str) -> list[Held]:

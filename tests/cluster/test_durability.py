@@ -16,6 +16,7 @@ from cluster.lease import Lease
 from cluster.reports import ROOM, Line
 from cluster.worker import Worker
 
+from .callers import opened
 from .house import agent, house
 from .links import MemoryLink, Row
 from .making import ManualClock, task
@@ -240,6 +241,29 @@ async def test_what_is_kept_for_the_exit_goes_with_the_worker() -> None:
         assert (await home.ended(id)).output == '"done"'
 
     assert ran == ["before", "after", "after"]
+
+
+@pytest.mark.parametrize("durability", ["batched", "exit"])
+async def test_a_store_that_hangs_and_fails_while_a_result_is_stored_loses_nothing(durability: Durability) -> None:
+    store, paid = await opened(), []
+
+    def pay() -> int:
+        paid.append(1)
+        store.gate.clear()  # the next commit is that of the result
+        return 1
+
+    async with house(store=store) as home:
+        home.hire(agent("payer", lambda ctx, number: ctx.step("pay", pay, once=True), durability=durability))
+        id = await home.submit("payer")
+        await home.until(id, "running")
+        await asyncio.sleep(0.05)  # some heartbeats
+        store.down = True
+        store.gate.set()
+        await asyncio.sleep(0.02)
+        store.down = False
+        ended = await home.ended(id)
+
+    assert (ended.state, ended.fence, paid) == ("completed", 1, [1])
 
 
 async def test_calls_are_sent_at_once_with_what_went_before() -> None:

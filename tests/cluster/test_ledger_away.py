@@ -8,12 +8,13 @@ import pytest
 
 from cluster.errors import Fenced, Unavailable
 from cluster.ledger import Ledger
+from cluster.limits import Rule
 from cluster.memory import MemoryStore
 from cluster.store import Writes
 from cluster.task import Filter
 
 from .callers import Caller, held_of, running
-from .making import ManualClock, hello, submission, task
+from .making import COMPLETED, ManualClock, hello, report, submission, task
 
 
 class FarStore(MemoryStore):
@@ -106,6 +107,43 @@ async def test_workers_keep_what_they_hold_while_it_is_away(ledger: Ledger, stor
     assert lost == []
     assert await caller.beat(claim) == []
     assert [holding.held for holding in ledger.book.running.values()] == [held_of(claim)]
+
+
+async def test_a_result_that_could_not_be_stored_is_not_lost_to_its_worker(ledger: Ledger, store: FarStore) -> None:
+    caller = Caller(ledger, hello())
+    await ledger.submit(submission())
+    claim = await caller.claim()
+    store.away = True
+    with pytest.raises(Unavailable):
+        await caller.report(report(claim, 1, verdict=COMPLETED))
+
+    with pytest.raises(Unavailable):
+        await caller.beat(claim)
+    store.away = False
+    await _until_accepted(ledger)
+
+    assert await caller.beat(claim) == []
+    assert await caller.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
+async def test_what_a_failed_tick_made_of_the_book_is_told_to_nobody(ledger: Ledger, store: FarStore) -> None:
+    store.away = True
+    with pytest.raises(Unavailable):
+        await ledger.set_rule(Rule("", "k", concurrency=1))
+
+    asked = (
+        ledger.limit("", "k"),
+        ledger.limits("", "", 9),
+        ledger.counts(),
+        ledger.holders(),
+        ledger.tasks("", Filter(state="running"), None, 9),
+    )
+    for each in asked:
+        with pytest.raises(Unavailable):
+            await each
+    store.away = False
+    await _until_accepted(ledger)
+    assert await ledger.limits("", "", 9) == []
 
 
 async def test_a_ledger_that_starts_while_it_is_away_begins_when_it_is_back(store: FarStore) -> None:

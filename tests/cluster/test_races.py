@@ -186,6 +186,33 @@ async def test_a_heartbeat_and_the_end_of_its_lease(ledger: Ledger, clock: Manua
     assert (await state(ledger, claim.task.id)).state == ("completed" if in_time else "running"), "it is claimed anew"
 
 
+@pytest.mark.parametrize("commits", [True, False], ids=["it commits", "it fails"])
+@pytest.mark.parametrize("move", ["cancel", "result"])
+async def test_a_heartbeat_and_a_move_that_is_not_committed_yet(
+    ledger: Ledger, store: ShakyStore, move: str, commits: bool
+) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    store.gate.clear()
+    moves: dict[str, Move] = {
+        "cancel": lambda: ledger.cancel("", claim.task.id),
+        "result": lambda: worker.report(report(claim, 1, verdict=COMPLETED)),
+    }
+    moved = asyncio.ensure_future(moves[move]())
+    await settled()
+
+    told = asyncio.ensure_future(ledger.beat("w1", worker.call, (), (held_of(claim),)))
+    await settled()
+    store.down = not commits
+    store.gate.set()
+    await asyncio.wait([moved])
+    store.down = False
+
+    found, expected = await told, (held_of(claim),) if commits else ()
+    assert (found.cancels if move == "cancel" else found.lost) == expected
+    assert (moved.exception() is None) == commits
+
+
 @in_one_tick_and_in_two
 @pytest.mark.parametrize("first", ["signal", "result"])
 async def test_a_signal_and_a_result(ledger: Ledger, store: ShakyStore, first: str, together: bool) -> None:

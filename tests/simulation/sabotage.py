@@ -7,7 +7,8 @@ from typing import Any
 
 from cluster import reporting, sqlite
 from cluster.book import Book, Holding
-from cluster.claims import Held
+from cluster.claims import Beat, Held
+from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.postgres_writer import Writer
 from cluster.ready import Ready
@@ -88,6 +89,15 @@ def blind_leases(patch: Patch) -> None:
     patch(Run, "_may_start", may_start)
 
 
+def hasty_beats(patch: Patch) -> None:
+    """A heartbeat is told what a tick under way does, which may fail."""
+
+    async def beat(ledger: Ledger, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
+        return reporting.beat(ledger.book, worker, latest, open, held)[0]
+
+    patch(Ledger, "beat", beat)
+
+
 def no_sync(patch: Patch) -> None:
     """SQLite does not ask for what it writes to be kept."""
     patch(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "synchronous=off"))
@@ -120,6 +130,7 @@ SABOTAGE: dict[str, Callable[[Patch], None]] = {
         forgetful_attempts,
         unread_cancels,
         blind_leases,
+        hasty_beats,
         no_sync,
         late_sync,
         believed_commits,

@@ -99,6 +99,8 @@ class SimWorker:
                 beat = await self._ask_for_time(picture)
             except Unavailable:
                 continue
+            with self.world.oracle.watching():
+                self.world.told(self, beat)
             for held in picture.held:
                 if held in self._runs:
                     self._runs[held].lease_ends = max(self._runs[held].lease_ends, sent + LEASE - MARGIN)

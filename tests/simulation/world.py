@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from agents import RubatoError
 from cluster.book import Clock
-from cluster.claims import Claim, Report, StepDone
+from cluster.claims import Beat, Claim, Report, StepDone
 from cluster.errors import Fenced, StoreProblem, Unavailable
 from cluster.ledger import Ledger
 from cluster.store import Store, StoreFailed, Writes
@@ -271,6 +271,15 @@ class World:
         assert task.run_at <= claim.now, f"{name} was made {task.run_at - claim.now:.3f} s too early"
         late = task.deadline is not None and task.deadline <= claim.now
         assert not late, f"{name} was made after its deadline"
+
+    def told(self, worker: SimWorker, beat: Beat) -> None:
+        """A heartbeat was answered: what it says was committed."""
+        for *ref, fence in (*beat.lost, *beat.cancels):
+            task = self.oracle.tasks[ref[0], ref[1]]
+            held = (task.state, task.fence, task.worker) == (State.RUNNING, fence, worker.id)
+            what = "canceled" if (*ref, fence) in beat.cancels else "lost"
+            true = not held or (what == "canceled" and task.cancel_requested_at is not None)
+            assert true, f"{worker.id} was told that claim {fence} of {task.id} is {what}, and it is not"
 
     def ran(self, worker: SimWorker, task: Task, step: str, *, once: bool = False) -> None:
         """A worker begins a step."""
