@@ -41,14 +41,14 @@ def policy(task: Task, of_agent: Retry) -> Retry:
 
 
 def expired(task: Task) -> str:
-    """The error of a task that was not over when its deadline passed."""
+    """The error of a task that was not over when its deadline passed; its `cause` is that of the last attempt that
+    failed, which nothing else may tell."""
     began = "was not over" if task.started_at is not None else "had not started"
-    return json.dumps(
-        {
-            "type": "expired",
-            "title": "The deadline passed",
-            "detail": f"The task {began} when its deadline passed.",
-            "step": None,
-            "attempt": task.attempts,
-        }
-    )
+    told = {
+        "type": "expired",
+        "title": "The deadline passed",
+        "detail": f"The task {began} when its deadline passed.",
+        "step": None,
+        "attempt": task.attempts,
+    }
+    return json.dumps(told if task.error is None else {**told, "cause": json.loads(task.error)})

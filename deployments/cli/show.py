@@ -34,6 +34,8 @@ def show_problem(document: dict[str, Any]) -> None:
         note(f"{document['detail']}{where}")
     for line in document.get("errors") or ():
         note(f"  - {line}")
+    if document.get("cause"):
+        show_problem(document["cause"])
 
 
 def show_event(event: dict[str, Any]) -> None:

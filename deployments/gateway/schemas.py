@@ -27,7 +27,7 @@ class Problem(Document):
 
 
 class TaskError(Document):
-    """Why a task failed."""
+    """Why a task failed; one that expired may have a `cause`, the error of its last attempt."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -36,6 +36,7 @@ class TaskError(Document):
     detail: str
     step: str | None = None
     attempt: int | None = None
+    cause: TaskError | None = None
 
 
 class Waits(Document):

@@ -17,7 +17,7 @@ from cluster.limits import Rule
 from cluster.store import Writes
 from cluster.task import Task
 
-from .callers import Caller, ShakyStore, running, settled
+from .callers import Caller, ShakyStore, running, settled, started
 from .making import COMPLETED, ManualClock, hello, report, submission, task
 
 
@@ -134,6 +134,45 @@ async def test_a_task_past_its_deadline_fails_without_a_run(ledger: Ledger, cloc
     assert '"type": "expired"' in (ended.error or "")
     with pytest.raises(Conflict, match="deadline"):
         await ledger.retry("", one.id)
+
+
+async def test_a_task_that_expires_between_two_attempts_tells_the_error_of_the_last(
+    ledger: Ledger, clock: ManualClock
+) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker, deadline=clock.time + 10)
+    failed = {"type": "error", "title": "E", "detail": "why", "step": None, "attempt": 1}
+    again = Verdict(Ending.RETRY, retry_at=clock.time + 60, error=json.dumps(failed))
+    await worker.report(report(claim, 1, verdict=again))
+
+    clock.advance(10.1)
+    ended = await until_ended(ledger, claim.task.id)
+
+    page = await ledger.events("", claim.task.id, 0, 0)
+    assert page is not None
+    (end,) = page.events
+    told = json.loads(end.data)["error"]
+    assert told == json.loads(ended.error or "")
+    assert (told["type"], told["attempt"], told["cause"]) == ("expired", 1, failed)
+
+
+async def test_a_task_that_is_canceled_between_two_attempts_keeps_the_error_of_the_last(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    await worker.report(report(claim, 1, verdict=Verdict(Ending.RETRY, retry_at=2_000_000.0, error='{"type":"E"}')))
+
+    canceled = await ledger.cancel("", claim.task.id)
+    await ledger.retry("", claim.task.id)
+    await worker.claim()
+
+    page = await ledger.events("", claim.task.id, 0, 0)
+    assert canceled is not None
+    assert page is not None
+    assert (canceled.state, canceled.error) == ("canceled", '{"type":"E"}')
+    assert [(event.type, json.loads(event.data).get("error")) for event in page.events] == [
+        ("canceled", None),
+        ("attempt.started", {"type": "E"}),
+    ]
 
 
 async def test_a_submission_sent_again_after_its_deadline_was_accepted_all_the_same(

@@ -17,6 +17,7 @@ import pytest
 from cluster.tasklog import LogLine
 from deployments.cli.app import main
 from deployments.cli.inputs import moment
+from deployments.cli.show import show_problem
 from deployments.ingress import free_ports
 from tests.deployments.whole import Whole, whole
 
@@ -114,6 +115,12 @@ def test_a_problem_document_is_told_as_title_detail_and_errors(rubato: Rubato) -
     assert ended.err.splitlines()[0] == "The input does not fit the agent"
     assert "  - text: Field required" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_the_cause_of_an_error_is_told_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show_problem({"title": "The deadline passed", "cause": {"title": "ValueError", "detail": "no", "step": "ask#0"}})
+
+    assert capsys.readouterr().err.splitlines() == ["The deadline passed", "ValueError", "no (step ask#0)"]
 
 
 def test_an_unknown_agent_is_told(rubato: Rubato) -> None:
