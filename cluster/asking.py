@@ -20,13 +20,14 @@ Fork = Callable[[Book, Task, Sequence[Step], tuple[str, ...]], Task]  # of the s
 
 class _Found(NamedTuple):
     """What the store has: the task that is asked about, the key's row, for a fork the steps and the new task, and for
-    a retry whether children that end with the task have not."""
+    a retry the task's parent, and whether children that end with the task have not."""
 
     task: Task | None
     row: KeyRow | None
     steps: Sequence[Step] = ()
     started: tuple[str, ...] = ()
     forked: Task | None = None
+    parent: Task | None = None
     busy: bool = False
 
 
@@ -51,13 +52,15 @@ def retried(ref: Ref, once: Once | None) -> tuple[Apply, Needs]:
     """Retry one task, once the children that end with it have."""
 
     async def needs(store: Store, _: bool) -> _Found:
-        task = await store.task(*ref)
-        busy = task is not None and await _is_busy(store, task)
-        return _Found(task, await _row(store, ref, once), busy=busy)
+        task, row = await store.task(*ref), await _row(store, ref, once)
+        if task is None:
+            return _Found(None, row)
+        parent = await store.task(ref[0], task.parent_id) if task.parent_id else None
+        return _Found(task, row, parent=parent, busy=await _is_busy(store, task))
 
     def apply(book: Book, found: _Found) -> Task | None:
         def steer(book: Book, ref: Ref, stored: Task | None) -> Task | None:
-            return retry(book, ref, stored, busy=found.busy)
+            return retry(book, ref, stored, parent=found.parent, busy=found.busy)
 
         move, _ = steered(ref, steer, once)
         task: Task | None = move(book, found)
@@ -84,11 +87,22 @@ def all_steered(refs: Sequence[Ref], steer: Steer) -> tuple[Apply, Needs]:
 def all_retried(refs: Sequence[Ref]) -> tuple[Apply, Needs]:
     """Retry those of these tasks that can be; not those with children that are to end with them and have not."""
 
-    async def needs(store: Store, _: bool) -> Mapping[Ref, Task]:
+    async def needs(store: Store, _: bool) -> tuple[Mapping[Ref, Task], Mapping[Ref, Task]]:
         known = await store.many(refs)
-        return {ref: task for ref, task in known.items() if not await _is_busy(store, task)}
+        parents = await store.many(list({_parent(task) for task in known.values() if task.parent_id}))
+        return {ref: task for ref, task in known.items() if not await _is_busy(store, task)}, parents
 
-    return all_steered(refs, retry)[0], needs
+    def apply(book: Book, found: tuple[Mapping[Ref, Task], Mapping[Ref, Task]]) -> int:
+        known, parents = found
+
+        def steer(book: Book, ref: Ref, stored: Task | None) -> Task | None:
+            return None if stored is None else retry(book, ref, stored, parent=parents.get(_parent(stored)))
+
+        move, _ = all_steered(refs, steer)
+        moved: int = move(book, known)
+        return moved
+
+    return apply, needs
 
 
 def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply, Needs]:
@@ -113,6 +127,10 @@ def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply,
 
 async def _row(store: Store, ref: Ref, once: Once | None) -> KeyRow | None:
     return None if once is None else await store.key(ref[0], once.route, once.key)
+
+
+def _parent(task: Task) -> Ref:
+    return task.tenant, task.parent_id or ""
 
 
 async def _is_busy(store: Store, task: Task) -> bool:

@@ -82,11 +82,11 @@ def cancel(book: Book, ref: Ref, stored: Task | None) -> Task | None:
     return book.end(task, State.CANCELED, task.events, cancel_requested_at=now)
 
 
-def retry(book: Book, ref: Ref, stored: Task | None, *, busy: bool = False) -> Task | None:
+def retry(book: Book, ref: Ref, stored: Task | None, *, parent: Task | None = None, busy: bool = False) -> Task | None:
     """Queue a task that failed or was canceled once more, with all its attempts anew and what it had recorded.
 
-    None if there is no such task; raises Conflict for one that has not ended so, whose deadline has passed, or that is
-    `busy`: not all of the children that end with it have.
+    None if there is no such task; raises Conflict for one that has not ended so, whose deadline has passed, whose
+    `parent` is over and would take it along, or that is `busy`: not all of the children that end with it have.
     """
     task = book.look(ref, stored)
     if task is None:
@@ -96,6 +96,10 @@ def retry(book: Book, ref: Ref, stored: Task | None, *, busy: bool = False) -> T
     now = book.clock.now()
     if task.deadline is not None and task.deadline <= now:
         raise Conflict(f"the deadline of task {task.id} has passed; fork it, or submit it anew")
+    parent = parent and book.look(parent.ref, parent)
+    if parent is not None and is_over(parent):
+        end = "is to be canceled" if parent.state not in ENDED else f"has {parent.state}"
+        raise Conflict(f"task {parent.id}, which called {task.id}, {end}; retry or fork that one, or submit this anew")
     if busy:
         raise Conflict(f"tasks that {task.id} had called are still being canceled; retry it when they have ended")
     _write_ending(book, task)

@@ -8,6 +8,7 @@ import pytest
 
 from cluster import chores
 from cluster.claims import Claim, Ending, Verdict
+from cluster.errors import Conflict
 from cluster.ledger import Ledger
 from cluster.task import TOLD, Filter, Task
 
@@ -64,12 +65,32 @@ async def test_parents_whose_children_have_not_ended_yet_are_left_out_of_a_retry
     assert await ledger.retry_all("", Filter(state="canceled")) == 2
 
 
+async def test_a_child_whose_parent_is_over_is_not_retried_without_it(ledger: Ledger) -> None:
+    """It would be canceled again, for its parent takes along whatever it called."""
+    worker = Caller(ledger, hello(slots=2))
+    await ledger.submit(submission(task(id="p")))
+    parent = await worker.claim()
+    await worker.report(report(parent, 1, called("c1")))
+    await worker.report(report(await worker.claim(), 1, verdict=Verdict(Ending.FAILED, error="{}")))
+    await ledger.cancel("", "p")
+    with pytest.raises(Conflict, match="task p, which called c1, is to be canceled; retry or fork that one"):
+        await ledger.retry("", "c1")
+
+    await worker.report(report(parent, 2, verdict=Verdict(Ending.FAILED, error="{}")))
+
+    with pytest.raises(Conflict, match="task p, which called c1, has failed"):
+        await ledger.retry("", "c1")
+    assert await ledger.retry_all("", Filter(parent_id="p")) == 0
+    assert (await state(ledger, "c1")).state == "failed"
+
+
 async def test_a_child_that_was_retried_by_itself_is_heard_of_too(ledger: Ledger) -> None:
     worker = Caller(ledger, hello(slots=1))
     await canceled_with_its_child(ledger, worker)
+    await ledger.retry("", "p")
     await ledger.retry("", "c1")
     child = await worker.claim()
-    await ledger.retry("", "p")
+    assert child.task.id == "c1"
     await worker.report(report(child, 1, verdict=COMPLETED))
 
     again = await worker.claim()
