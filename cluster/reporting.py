@@ -93,6 +93,13 @@ def worker_lost(book: Book, worker: str, *, fault: bool) -> None:
     book.forget_worker(worker)
 
 
+def renew_all(book: Book) -> None:
+    """Begin every lease anew."""
+    ends = book.clock.monotonic() + LEASE
+    for holding in book.running.values():
+        holding.lease_ends = ends
+
+
 def expire(book: Book) -> list[Holding]:
     """Take back the claims whose lease has run out, and say which."""
     now = book.clock.monotonic()

@@ -14,10 +14,10 @@ from agents.journal import StepId, StepRecord
 
 from .assigning import assign
 from .book import Book, Clock
-from .claims import Answer, Claim, Held, Orders, SignalSent
+from .claims import LEASE, Answer, Claim, Held, Orders, SignalSent
 from .errors import Fenced, Unavailable
 from .parking import Listener, Parking
-from .reporting import expire, release
+from .reporting import expire, release, renew_all
 from .stats import Stats
 from .store import Past, Store, StoreFailed, Writes
 
@@ -25,6 +25,7 @@ log = logging.getLogger("rubato.ledger")
 
 TICK = 10_000  # rows, about, that one tick takes up; what comes after waits for the next
 EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
+DEAF_SECONDS = LEASE / 2  # between two looks, after which the heartbeats of then may have been heard by nobody
 READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
 
 Apply = Callable[[Book, Any], Any]
@@ -55,7 +56,7 @@ class Ticks:
         self._moves: list[_Move] = []
         self.waiting = 0  # rows of the moves that wait
         self._woken = asyncio.Event()
-        self._expire_at = 0.0
+        self._looked_at = 0.0  # for leases that ran out
         self._fenced: Fenced | None = None
         self._loaded = False
         self.book = Book(store, clock)
@@ -67,6 +68,7 @@ class Ticks:
         except Fenced as error:
             self._give_up(error, [])
         self._loaded = True
+        self._looked_at = self._clock.monotonic()
         self.look()
         if fresh:
             self._release_old([holding.held for holding in self.book.running.values()])
@@ -194,11 +196,17 @@ class Ticks:
         self._parking.tell(self.book)
 
     def _expire(self) -> None:
-        if self._clock.monotonic() >= self._expire_at:
-            self._expire_at = self._clock.monotonic() + EXPIRY_SECONDS
-            for holding in expire(self.book):
-                self._stats.lost_leases[holding.task.agent] += 1
-                log.warning("the lease of %s ran out", holding.held)
+        """Take back what nobody holds any more; all begin anew where this process stood still, as after its start."""
+        now, before = self._clock.monotonic(), self._looked_at
+        if now - before < EXPIRY_SECONDS:
+            return
+        self._looked_at = now
+        if now - before > DEAF_SECONDS:
+            log.warning("nobody may have been heard for %.1f s: every lease begins anew", now - before)
+            renew_all(self.book)
+        for holding in expire(self.book):
+            self._stats.lost_leases[holding.task.agent] += 1
+            log.warning("the lease of %s ran out", holding.held)
 
     async def _with_pasts(self, granted: dict[str, list[Claim]]) -> dict[str, tuple[Claim, ...]]:
         """Claims of tasks that ran before, or were sent signals before they did, carry what there is of them."""

@@ -101,6 +101,14 @@ async def state(ledger: Ledger, id: str) -> Task:
     return found
 
 
+async def pass_by(ledger: Ledger, clock: ManualClock, seconds: float) -> None:
+    """So much time goes by, in which the ledger listens."""
+    ends = clock.time + seconds
+    while clock.time < ends:
+        clock.advance(min(1.0, ends - clock.time))
+        await ledger.counts()  # a tick
+
+
 async def settled() -> None:
     """Let everything that can run now, run."""
     for _ in range(50):

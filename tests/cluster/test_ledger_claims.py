@@ -11,7 +11,7 @@ from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.task import Task
 
-from .callers import Caller, ShakyStore, held_of, running, settled
+from .callers import Caller, ShakyStore, held_of, pass_by, running, settled
 from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
 
 
@@ -85,7 +85,7 @@ async def test_a_lost_claim_changes_nothing_and_its_worker_is_told(ledger: Ledge
     await ledger.submit(submission())
     old, new = Caller(ledger, hello("old")), Caller(ledger, hello("new"))
     lost = await old.claim()
-    clock.advance(LEASE + 1)
+    await pass_by(ledger, clock, LEASE + 1)
     held = await new.claim()
 
     assert await old.report(report(lost, 1, step(), verdict=COMPLETED)) == [held_of(lost)]
@@ -107,6 +107,21 @@ async def test_a_heartbeat_keeps_a_claim_past_its_first_lease(ledger: Ledger, cl
     await asyncio.sleep(0.6)
 
     assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
+async def test_a_ledger_that_stood_still_hears_its_workers_before_it_ends_a_lease(
+    ledger: Ledger, clock: ManualClock
+) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    claim = await worker.claim()
+
+    clock.advance(LEASE + 1)
+    await ledger.counts()  # a tick, before the heartbeats that waited meanwhile
+    assert await worker.beat(claim) == []
+    await pass_by(ledger, clock, LEASE + 1)
+
+    assert await worker.beat(claim) == [held_of(claim)]
 
 
 async def test_a_claim_that_never_arrived_is_back_at_once_and_free(ledger: Ledger) -> None:

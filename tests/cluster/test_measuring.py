@@ -17,6 +17,7 @@ from cluster.limits import Rule
 from cluster.memory import MemoryStore
 from cluster.store import StoreFailed, Writes
 
+from .callers import pass_by
 from .making import AGENT, COMPLETED, ManualClock, hello, report, submission, task
 
 
@@ -151,8 +152,7 @@ async def test_a_lost_lease_and_a_refused_submission_are_counted(
     async with running(MemoryStore(), clock) as ledger:
         await ledger.submit(submission(task()))
         await ledger.pull(hello(), 1)
-        clock.advance(LEASE + 1)
-        await ledger.submit(submission(task(agent="b")))
+        await pass_by(ledger, clock, LEASE + 1)
         monkeypatch.setattr("cluster.ledger.WAITING_LIMIT", 0)
         with pytest.raises(Overloaded):
             await ledger.submit(submission(task()))

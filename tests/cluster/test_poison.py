@@ -8,7 +8,7 @@ from cluster.claims import LEASE
 from cluster.ledger import Ledger
 from cluster.limits import Rule
 
-from .callers import Caller, ShakyStore, running, settled
+from .callers import Caller, ShakyStore, pass_by, running, settled
 from .making import COMPLETED, ManualClock, hello, report, submission, task
 
 
@@ -43,7 +43,7 @@ async def test_a_worker_that_vanished_unseen_keeps_no_suspect_waiting(ledger: Le
     await suspects(ledger, 2)
     frozen = Caller(ledger, hello("frozen"))
     assert (await frozen.claim()).task.isolated
-    clock.advance(LEASE + 1)  # it says nothing more, and nobody declares it lost
+    await pass_by(ledger, clock, LEASE + 1)  # it says nothing more, and nobody declares it lost
 
     other = Caller(ledger, hello("w2"))
     for _ in range(2):

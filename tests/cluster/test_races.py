@@ -13,7 +13,7 @@ from cluster.claims import LEASE, Claim, Ending, Verdict
 from cluster.errors import Conflict
 from cluster.ledger import Ledger
 
-from .callers import Caller, ShakyStore, held_of, settled, started, state
+from .callers import Caller, ShakyStore, held_of, pass_by, settled, started, state
 from .making import COMPLETED, ManualClock, hello, report, step, submission, task
 
 CANCELED = Verdict(Ending.CANCELED)
@@ -175,11 +175,10 @@ async def test_a_workers_loss_and_its_result(ledger: Ledger, store: ShakyStore, 
 async def test_a_heartbeat_and_the_end_of_its_lease(ledger: Ledger, clock: ManualClock, first: str) -> None:
     worker, in_time = Caller(ledger, hello()), first == "beat"
     claim = await started(ledger, worker)
-    clock.advance(LEASE - 0.1)
+    await pass_by(ledger, clock, LEASE - 0.1)
     if in_time:
         assert await worker.beat(claim) == []
-    clock.advance(0.2)
-    await ledger.submit(submission(task(agent="other")))  # a tick, which looks for leases that ran out
+    await pass_by(ledger, clock, 0.5)
 
     assert await worker.beat(claim) == ([] if in_time else [held_of(claim)])
     assert await worker.report(report(claim, 1, verdict=COMPLETED)) == ([] if in_time else [held_of(claim)])
