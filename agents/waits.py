@@ -186,7 +186,8 @@ class Waits:
             await self.keeper.call(child)
 
     async def _next_signal(self, step: StepId, name: str, within: float | None) -> StepRecord:
-        until = None if within is None else self._moment(StepId(f"{step.name} until", step.key), within)
+        moment = StepId(step.name, f"/until{step.key}")  # no other step's: their keys begin with # or :
+        until = None if within is None else self._moment(moment, within)
         while (sent := self._take(name)) is None and not self._is_past(until):
             wait = Wait(lambda: bool(self._signals.get(name)) or self._is_past(until), until, signal=name)
             await self.branches.wait(wait)

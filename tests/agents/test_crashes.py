@@ -136,7 +136,7 @@ class Order(Agent[int, list[str]]):
 
 PLACES = [
     "plan#0",
-    "signal approved until#0",
+    "signal approved/until#0",
     "signal approved#0",
     "sleep#0",
     "check#0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -149,6 +150,22 @@ async def test_a_signal_that_is_there_is_taken_though_the_time_is_over() -> None
     listener.advance(11)
 
     assert await listener.run() == "just"
+
+
+@pytest.mark.parametrize(("name", "key"), [("word until", None), ("word", "until"), ("word/until", None)])
+async def test_a_timeouts_moment_is_no_other_step(name: str, key: str | None) -> None:
+    async def script(ctx: Context) -> Any:
+        with contextlib.suppress(TimeoutError):
+            await ctx.signal("word", timeout=10)
+        return [await ctx.signal(name, key=key), await ctx.step(f"signal {name}", lambda: 2)]
+
+    listener = host(script)
+    await waiting(listener)
+    listener.advance(11)
+    await waiting(listener)
+    listener.send(name, 1)
+
+    assert await listener.run() == [1, 2]
 
 
 async def test_a_timeout_that_nobody_catches_is_not_tried_again() -> None:
