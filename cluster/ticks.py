@@ -238,8 +238,8 @@ class Ticks:
             self._give_up(fenced, batch)
 
     async def _each_alone(self, batch: list[_Move]) -> None:
-        """One bad row fails its own move, not its neighbours'; where the store is down, all of them."""
-        await self._reload(waiting := deque(batch))
+        """One bad row fails its own move, not its neighbours'; where the store is down, all of them do, at once."""
+        await self._start_over(waiting := deque(batch))
         while waiting:
             move = waiting.popleft()
             try:
@@ -248,7 +248,19 @@ class Ticks:
                 raise
             except Exception as error:  # noqa: BLE001 - as above; whoever asked is told, and may ask again
                 self._refuse([move], error)
-                await self._reload(waiting)
+                await self._start_over(waiting)
+
+    async def _start_over(self, waiting: deque[_Move]) -> None:
+        """Read the book again; and where the store takes nothing, be it an empty tick, refuse all that waits."""
+        await self._reload(waiting)
+        try:
+            if waiting:
+                await self._store.commit(Writes())
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refuse([*waiting], error)
+            waiting.clear()
 
     async def _reload(self, waiting: deque[_Move] | None = None) -> None:
         """Read the book again from the store, for as long as it takes; where that is long, nobody waits for it."""

@@ -94,6 +94,24 @@ async def test_while_the_store_is_down_nothing_is_accepted_and_afterwards_all_is
     assert len(await Caller(ledger, hello()).claims()) == 1
 
 
+async def test_a_store_that_takes_nothing_costs_one_reading_however_many_ask(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings, read = [], store.counts
+
+    async def counts() -> list[tuple[str, str, int]]:
+        readings.append(1)
+        return await read()
+
+    monkeypatch.setattr(store, "counts", counts)
+    store.down = True
+
+    refused = await asyncio.gather(*(ledger.submit(submission()) for _ in range(50)), return_exceptions=True)
+
+    assert {type(error) for error in refused} == {Unavailable}
+    assert len(readings) == 1
+
+
 async def test_an_idempotency_key_creates_once_even_while_the_first_is_in_flight(
     ledger: Ledger, store: ShakyStore
 ) -> None:
