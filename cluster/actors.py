@@ -25,6 +25,7 @@ from . import ledger, pool, tasklog, worker
 from .claims import Hello
 from .collecting import collect_rarely
 from .door import Door, Doorway
+from .durable import RESULT_BYTES
 from .errors import Fenced, Unavailable
 from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
@@ -72,6 +73,7 @@ class PoolPlan(NamedTuple):
     artifacts_url: str
     log_folder: str
     orphaned_after: float = 60.0  # seconds without a ledger, after which a worker ends itself
+    result_bytes: int = RESULT_BYTES  # that a run may record at once
 
 
 class Ledger(ledger.Ledger, Answering):
@@ -146,7 +148,12 @@ class Worker:
         collect_rarely()
         self._link = RemoteLink()
         hello = Hello(id, kind.name, kind.slots)
-        self._worker = worker.Worker(hello, agents, self._link, plan.artifacts_url, die=_die, callees=kind.callees)
+        self._worker = worker.Worker(
+            *(hello, agents, self._link, plan.artifacts_url),
+            die=_die,
+            callees=kind.callees,
+            result_bytes=plan.result_bytes,
+        )
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self._worker.run())
         self._watching = loop.create_task(self._end_if_orphaned(plan.orphaned_after))

@@ -48,6 +48,7 @@ class Tools:
     artifacts: Callable[[str], ArtifactStore]
     pace: Pace
     callees: Callees
+    result_bytes: int  # that may be recorded at once
     over: Callable[[], None]
     overdue: Callable[[Attempt], None]
 
@@ -178,7 +179,8 @@ class Attempt:
         facts = RunFacts(Mode.BACKGROUND, task.id, left, task.attempts, task.tenant, claim.emitted)
         journal = Journal(claim.journal)
         durable = Durable(
-            claim, self._policy, self.line, self.lease, self._tools.pace, self._tools.callees, self._arrived
+            *(claim, self._policy, self.line, self.lease),
+            *(self._tools.pace, self._tools.callees, self._arrived, self._tools.result_bytes),
         )
         self._waits = Waits(
             task.ref, journal, durable, self._suspend, signals=claim.signals, sent=task.signals, started=claim.started
@@ -189,7 +191,7 @@ class Attempt:
         given = read_input(type(agent), task.input)
         with reading_from(store):
             output = await agent.run(context, given)
-        return within_limit(write_output(type(agent), output))
+        return within_limit(self._tools.result_bytes, write_output(type(agent), output))
 
     def _interrupted(self) -> Verdict:
         task = self.claim.task

@@ -15,7 +15,9 @@ from .lease import Lease
 from .pace import Pace
 from .reports import Line
 
-RESULT_LIMIT = 2**20  # bytes of an output, of a step's value, of a child's input and of an event, as JSON
+RESULT_BYTES = (
+    2**20
+)  # that an output, a step's value, a child's input and an event may have as JSON, where none are set
 
 _WAY = "keep what is large with ctx.artifact() and pass on the reference that it returns"
 
@@ -24,17 +26,26 @@ class Durable:
     """The recorder and the keeper of one claim's run. Once the claim is settled or lost, no step starts and none is
     recorded: such a call waits for ever, since nobody is left to hand an error to."""
 
-    __slots__ = ("_arrived", "_callees", "_claim", "_lease", "_line", "_pace", "_sync")
+    __slots__ = ("_arrived", "_callees", "_claim", "_lease", "_limit", "_line", "_pace", "_sync")
 
     def __init__(
-        self, claim: Claim, policy: Background, line: Line, lease: Lease, pace: Pace, callees: Callees, arrived: float
+        self,
+        claim: Claim,
+        policy: Background,
+        line: Line,
+        lease: Lease,
+        pace: Pace,
+        callees: Callees,
+        arrived: float,
+        limit: int = RESULT_BYTES,
     ) -> None:
-        """`arrived`: when the claim did, by the clock of `pace`."""
+        """`arrived`: when the claim did, by the clock of `pace`. `limit`: how many bytes may be recorded at once."""
         self._claim = claim
         self._line = line
         self._lease = lease
         self._pace = pace
         self._callees = callees
+        self._limit = limit
         self._arrived = arrived
         self._sync = policy.durability == "sync"
         line.lazy = policy.durability == "exit"
@@ -49,11 +60,10 @@ class Durable:
             await self._lease.held()
 
     async def record(self, step: StepRecord) -> None:
-        """Returns after the commit, where the policy is to wait for it. Raises StepError for a value over
-        RESULT_LIMIT."""
-        bytes = size(step.value)
-        if bytes > RESULT_LIMIT:
-            raise StepError(str(step.id), f"its value is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
+        """Returns after the commit, where the policy is to wait for it. Raises StepError for a value over the
+        limit."""
+        if excess := beyond(self._limit, step.value):
+            raise StepError(str(step.id), f"its value is {excess}")
         await self._put(StepDone(step, self._pace.now()))
 
     async def take(self, step: StepRecord, signal: int | None) -> None:
@@ -67,18 +77,16 @@ class Durable:
         await self._line.record(Emitted("step.started", str(step), self._pace.now(), "{}"))
 
     async def call(self, child: Child) -> None:
-        """Queues the call. Raises StepError for an input over RESULT_LIMIT, and what `called` raises."""
-        bytes = size(child.input)
-        if bytes > RESULT_LIMIT:
-            raise StepError(str(child.step), f"its input is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
+        """Queues the call. Raises StepError for an input over the limit, and what `called` raises."""
+        if excess := beyond(self._limit, child.input):
+            raise StepError(str(child.step), f"its input is {excess}")
         await self._line.emit(called(self._claim.task, child, self._callees))
         self._line.flush()
 
     async def emit(self, event: Emitted) -> None:
-        """Queues the event. Raises Permanent for one over RESULT_LIMIT."""
-        bytes = size(event.data)
-        if bytes > RESULT_LIMIT:
-            raise Permanent(f"a {event.type} event is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
+        """Queues the event. Raises Permanent for one over the limit."""
+        if excess := beyond(self._limit, event.data):
+            raise Permanent(f"a {event.type} event is {excess}")
         await self._line.emit(event)
 
     async def _put(self, entry: Entry) -> None:
@@ -88,14 +96,14 @@ class Durable:
             await self._line.emit(entry)
 
 
-def within_limit(output: str) -> str:
-    """The output as it is. Raises InvalidOutput for one over RESULT_LIMIT."""
-    bytes = size(output)
-    if bytes > RESULT_LIMIT:
-        raise InvalidOutput(f"the output is {bytes} bytes, and the limit is {RESULT_LIMIT}; {_WAY}")
+def within_limit(limit: int, output: str) -> str:
+    """The output as it is. Raises InvalidOutput for one over the limit."""
+    if excess := beyond(limit, output):
+        raise InvalidOutput(f"the output is {excess}")
     return output
 
 
-def size(text: str) -> int:
-    """How many bytes this text is in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+def beyond(limit: int, text: str) -> str:
+    """What to say of a text that has more bytes in UTF-8; '' of one that has not."""
+    bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return f"{bytes} bytes, and the limit is {limit}; {_WAY}" if bytes > limit else ""

@@ -116,7 +116,8 @@ class Line:
         if not self._queue:
             verdict, self._verdict = self._verdict, None
         self._number += 1
-        return Sent(self, Report(*self.held, self._number, tuple(entries), verdict), waiting), taken + 1
+        weighs = taken + 1 + (len(verdict.output or "") >> 14 if verdict else 0)
+        return Sent(self, Report(*self.held, self._number, tuple(entries), verdict), waiting), weighs
 
     @property
     def waits(self) -> bool:

@@ -19,6 +19,7 @@ from .attempt import Attempt, Tools, Why, limit
 from .callees import Callees, callees_of
 from .calls import Calls, Picture, held_as
 from .claims import Beat, Claim, Ending, Held, Hello, Orders, Verdict, WorkerLink
+from .durable import RESULT_BYTES
 from .errors import Unavailable
 from .heartbeat import Heartbeat
 from .lease import Lease
@@ -46,6 +47,7 @@ class Worker:
         die: Callable[[], None],
         pace: Pace | None = None,
         callees: Callees | None = None,
+        result_bytes: int = RESULT_BYTES,
     ) -> None:
         """`callees`: the agents that runs may call, wherever they run; None: those of this worker."""
         self.hello = hello  # what the ledger is told; without slots once this worker leaves
@@ -57,7 +59,9 @@ class Worker:
         self._reporter = Reporter(link, self._calls, self, self._pace)
         self.heartbeat = Heartbeat(hello.id, link, self._calls, self._heard, die, self._pace)
         known = callees if callees is not None else callees_of(map(type, agents.values()))
-        self._tools = Tools(_stores(artifacts_url), self._pace, known, self._look_for_end, self._poisoned_by)
+        self._tools = Tools(
+            *(_stores(artifacts_url), self._pace, known, result_bytes), self._look_for_end, self._poisoned_by
+        )
         self._attempts: dict[Held, Attempt] = {}  # until their verdicts are durable
         self._runs: set[asyncio.Task[None]] = set()  # until they have unwound
         self._seen: OrderedDict[Held, None] = OrderedDict()

@@ -15,7 +15,7 @@ from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
 
-from .settings import RetentionTable
+from .settings import PoolTable, RetentionTable
 from .state import StateFolder
 
 WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents
@@ -51,12 +51,12 @@ def start_ledger(
     actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), place)
 
 
-def start_pool(catalog: Catalog, workers: int, artifacts_url: str, logs: Path) -> None:
+def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
     """Returns when the pool answers; its workers come by themselves."""
     from cluster import actors, pool
 
-    kinds = pool.kinds(catalog.values(), workers, raylocal.cpus())
-    actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs)))
+    kinds = pool.kinds(catalog.values(), table.workers, raylocal.cpus())
+    actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs), result_bytes=table.result_bytes))
 
 
 def wait_for_workers(tell: Callable[[str], None]) -> None:

@@ -80,6 +80,7 @@ class PoolTable(_Table):
     """The workers that run background tasks."""
 
     workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=1024)
+    result_bytes: int = Field(MIB, ge=1, le=16 * MIB)  # of what a run records at once; all of a task travels together
 
 
 class ServeTable(_Table):

@@ -162,8 +162,7 @@ def _fill_background(site: _Site) -> str:
         store = background.take_store(order.state, order.settings.store.url)
         background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
     with phases.phase("start workers") as tell:
-        workers, logs = order.settings.pool.workers, order.state.logs
-        background.start_pool(site.catalog, workers, site.artifacts, logs)
+        background.start_pool(site.catalog, order.settings.pool, site.artifacts, order.state.logs)
         background.wait_for_workers(tell)
     return store[0]
 

@@ -11,7 +11,7 @@ import pytest
 from agents import Agent, Context, Permanent, Progress, Retryable, TextDelta
 from agents.testing import Crash
 from cluster.claims import Ending, Hello, Verdict
-from cluster.durable import RESULT_LIMIT
+from cluster.durable import RESULT_BYTES
 from cluster.reports import CALL, ROOM
 from cluster.worker import Worker
 
@@ -206,7 +206,8 @@ async def test_an_agent_that_this_worker_does_not_have_fails_the_task() -> None:
     assert told(row.verdicts[0])[0] == "unknown_agent"
 
 
-async def test_an_output_over_the_limit_fails_and_names_the_way_out() -> None:
+@pytest.mark.parametrize("limit", [None, 100])
+async def test_an_output_over_the_limit_fails_and_names_the_way_out(limit: int | None) -> None:
     class Wordy(Agent[Given, str]):
         name = "scripted"
 
@@ -215,10 +216,11 @@ async def test_an_output_over_the_limit_fails_and_names_the_way_out() -> None:
 
     link = MemoryLink()
     hello = Hello("w1", "cpu1", {"scripted": 2})
-    worker = Worker(hello, {"scripted": Wordy()}, link, "nowhere", die=Deaths(), pace=pace())
+    set_: dict[str, Any] = {} if limit is None else {"result_bytes": limit}
+    worker = Worker(hello, {"scripted": Wordy()}, link, "nowhere", die=Deaths(), pace=pace(), **set_)
     run = asyncio.create_task(worker.run())
-    fits = link.submit(f'{{"n": {RESULT_LIMIT - 2}}}')
-    over = link.submit(f'{{"n": {RESULT_LIMIT - 1}}}')
+    fits = link.submit(f'{{"n": {(limit or RESULT_BYTES) - 2}}}')
+    over = link.submit(f'{{"n": {(limit or RESULT_BYTES) - 1}}}')
     await link.ended(fits, over)
     await worker.stop()
     await run
@@ -231,7 +233,7 @@ async def test_an_output_over_the_limit_fails_and_names_the_way_out() -> None:
 @pytest.mark.parametrize("letter", ["x", "\N{GREEK SMALL LETTER LAMDA}"])
 async def test_a_step_over_the_limit_fails_and_names_the_way_out(letter: str) -> None:
     async def much() -> str:
-        return letter * (RESULT_LIMIT // len(letter.encode()))
+        return letter * (RESULT_BYTES // len(letter.encode()))
 
     async def script(ctx: Context, given: Given) -> int:
         return len(await ctx.step("much", much))
@@ -245,7 +247,7 @@ async def test_a_step_over_the_limit_fails_and_names_the_way_out(letter: str) ->
 
 async def test_an_event_over_the_limit_fails_the_run() -> None:
     async def script(ctx: Context, given: Given) -> int:
-        await ctx.emit(TextDelta(text="x" * RESULT_LIMIT))
+        await ctx.emit(TextDelta(text="x" * RESULT_BYTES))
         return 1
 
     assert (await verdict_on(script, max_attempts=3)).ending == Ending.FAILED

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from agents import ChildFailed, Context, Permanent, Retryable
-from cluster.durable import RESULT_LIMIT
+from cluster.durable import RESULT_BYTES
 
 from .house import agent, double, error, house
 
@@ -169,7 +169,7 @@ async def test_a_call_of_an_agent_that_nobody_runs_fails_and_names_those_there_a
 
 async def test_an_input_over_the_limit_is_refused_and_the_way_is_named() -> None:
     async def parent(ctx: Context, number: int) -> Any:
-        return await ctx.call("echo", "x" * (RESULT_LIMIT - 2 + number))
+        return await ctx.call("echo", "x" * (RESULT_BYTES - 2 + number))
 
     async def echo(ctx: Context, number: int) -> int:
         return number

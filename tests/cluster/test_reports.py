@@ -76,6 +76,20 @@ async def test_a_single_entry_larger_than_the_room_goes_alone() -> None:
     assert len(news.take(10)[0].report.entries) == 1
 
 
+async def test_large_outputs_fill_a_call_sooner() -> None:
+    link, desk = Batches(), Desk()
+    reporter = Reporter(link, Calls(), desk, pace())
+    lines = [reporter.open(("", str(number), 1)) for number in range(100)]
+    for each in lines:
+        each.settle(COMPLETED._replace(output=f'"{"x" * 2**20}"'))
+    run = asyncio.create_task(reporter.run())
+    await settle()
+    run.cancel()
+
+    assert sorted(desk.ended) == sorted(each.held for each in lines)
+    assert max(map(len, link.batches)) == 1 + CALL // weight(step(value="x" * 2**20))
+
+
 async def test_large_events_fill_the_room_sooner() -> None:
     news = line()
     large = progress("x" * 2**20)

@@ -54,6 +54,14 @@ def test_an_unknown_table_is_refused_with_the_nearest_name(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("bytes", ["0", "16777217"])
+def test_what_a_run_may_record_is_bounded(tmp_path: Path, bytes: str) -> None:
+    (found,) = problems(write(tmp_path, ""), {"RUBATO_POOL_RESULT_BYTES": bytes})
+
+    assert found.startswith("RUBATO_POOL_RESULT_BYTES: ")
+    assert load(write(tmp_path, "[pool]\nresult_bytes = 16777216\n"), {}, {}).pool.result_bytes == 16 * 2**20
+
+
 def test_a_name_that_no_agent_may_have_is_refused(tmp_path: Path) -> None:
     assert "'Loud'" in problems(write(tmp_path, "[agents.Loud]\nagent = 'm:C'\n"), {})[0]
 

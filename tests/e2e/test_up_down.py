@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One that is up, and lets in little."""
-    with house(tmp_path_factory.mktemp("house"), RUBATO_SERVE_INPUT_BYTES="500") as made:
+    """One that is up, lets in little, and records less."""
+    limits = {"RUBATO_SERVE_INPUT_BYTES": "500", "RUBATO_POOL_RESULT_BYTES": "400"}
+    with house(tmp_path_factory.mktemp("house"), **limits) as made:
         ended = made.up()
         assert ended.returncode == 0, ended.stderr
         assert made.url in ended.stderr
@@ -64,6 +65,16 @@ def test_a_limit_that_is_set_holds_at_both_tempos(running: House) -> None:
 
     assert "at most 500 bytes" in running.end("run", "echo", too_much).stderr
     assert "at most 500 bytes" in running.end("submit", "echo", too_much).stderr
+
+
+def test_a_limit_of_results_that_is_set_holds_in_the_workers(running: House) -> None:
+    id = running.json("submit", "echo", f'{{"text": "{"x" * 450}"}}')["id"]
+
+    running.end("watch", id)
+
+    error = httpx.get(f"{running.url}/v1/tasks/{id}").json()["error"]
+    assert error["type"] == "invalid_output"
+    assert "the limit is 400" in error["detail"]
 
 
 def test_a_paused_agent_starts_no_task_and_still_answers_at_once(running: House) -> None:
