@@ -137,8 +137,12 @@ async def _is_busy(store: Store, task: Task) -> bool:
     """Whether children that are to end with the task have not."""
     if not task.children:
         return False
-    running = await store.tasks(task.tenant, Filter(parent_id=task.id, state=State.RUNNING.value), None, MANY)
-    return any(child.cancel_requested_at is not None for child in running)
+    filter, after = Filter(parent_id=task.id, state=State.RUNNING.value), None
+    while running := await store.tasks(task.tenant, filter, after, MANY):
+        if any(child.cancel_requested_at is not None for child in running):
+            return True
+        after = running[-1].id
+    return False
 
 
 def _is_done(book: Book, ref: Ref, once: Once | None, known: KeyRow | None) -> bool:

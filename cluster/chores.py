@@ -13,6 +13,7 @@ from typing import Any
 from .book import Book, Clock
 from .errors import Unavailable
 from .families import cancel_children, tell_parents
+from .pages import cut, weight
 from .steering import end_overdue, wake_due
 from .store import Store, Writes
 from .task import Ref, State, Task
@@ -114,8 +115,9 @@ class Chores:
         await asyncio.sleep(PATROL)
 
     async def _tell(self, children: list[Task]) -> None:
-        for start in range(0, len(children), SOME):
-            some = children[start : start + SOME]
+        while children:
+            some = cut(children[:SOME], weight)
+            children = children[len(some) :]
             refs = list({ref for child in some for ref in (child.ref, (child.tenant, child.parent_id or ""))})
 
             def tell(book: Book, known: dict[Ref, Task], some: list[Task] = some) -> None:
@@ -127,7 +129,7 @@ class Chores:
         async def family(store: Store, _: bool) -> tuple[Task | None, list[Task]]:
             return await store.task(*parent), await store.children(*parent, SOME)
 
-        while await self._ticks.move(_cancel, family) == SOME:
+        while await self._ticks.move(_cancel, family):
             continue
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from .errors import Fenced
 from .history import EMITTED, assemble, discarding, implied, restarts
 from .limits import Rule
+from .pages import cut, weight
 from .schedule import Schedule
 from .store import (
     EventRow,
@@ -133,11 +134,11 @@ class MemoryStore:
                 and (after is None or task.id < after)
             )
         )
-        return sorted(found, key=lambda task: task.id, reverse=True)[:limit]
+        return cut(sorted(found, key=lambda task: task.id, reverse=True)[:limit], weight)
 
     async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
         found = self._those(lambda task: (task.tenant, task.batch_id) == (tenant, batch_id) and task.id > after)
-        return sorted(found, key=lambda task: task.id)[:limit]
+        return cut(sorted(found, key=lambda task: task.id)[:limit], weight)
 
     async def batch(self, tenant: str, batch_id: str) -> dict[str, int]:
         return dict(Counter(task.state for task in self._those(lambda t: (t.tenant, t.batch_id) == (tenant, batch_id))))
@@ -151,7 +152,7 @@ class MemoryStore:
         return list({_queue(task) for task in self._those(lambda task: task.state == State.QUEUED)})
 
     async def ready(self, queue: Queue, now: float, limit: int) -> list[Task]:
-        return sorted(self._queued(queue, now), key=_place)[:limit]
+        return cut(sorted(self._queued(queue, now), key=_place)[:limit], weight)
 
     async def due(self, queue: Queue, now: float) -> float | None:
         later = self._those(lambda task: task.state == State.QUEUED and _queue(task) == queue and task.run_at > now)
@@ -162,11 +163,11 @@ class MemoryStore:
 
     async def wakes(self, now: float, limit: int) -> list[Task]:
         found = self._those(lambda task: task.state == State.WAITING and 0 < task.run_at <= now)
-        return sorted(found, key=lambda task: task.run_at)[:limit]
+        return cut(sorted(found, key=lambda task: task.run_at)[:limit], weight)
 
     async def overdue(self, now: float, limit: int) -> list[Task]:
         found = self._those(lambda task: task.state in _IDLE and task.deadline is not None and task.deadline <= now)
-        return sorted(found, key=lambda task: task.deadline or 0)[:limit]
+        return cut(sorted(found, key=lambda task: task.deadline or 0)[:limit], weight)
 
     async def alarms(self) -> tuple[float | None, float | None]:
         wakes = [task.run_at for task in self._those(lambda task: task.state == State.WAITING and task.run_at > 0)]
@@ -216,14 +217,15 @@ class MemoryStore:
     # families
 
     async def children(self, tenant: str, parent_id: str, limit: int) -> list[Task]:
-        return self._children(tenant, parent_id)[:limit]
+        return cut(self._children(tenant, parent_id)[:limit], weight)
 
     async def untold(self, limit: int) -> list[Task]:
-        return self._those(lambda task: task.parent_id is not None and task.ended and not task.told)[:limit]
+        found = self._those(lambda task: task.parent_id is not None and task.ended and not task.told)
+        return cut(found[:limit], weight)
 
     async def orphans(self, limit: int) -> list[Task]:
         over = self._those(lambda task: task.ended or task.cancel_requested_at is not None)
-        return [task for task in over if self._children(task.tenant, task.id)][:limit]
+        return cut([task for task in over if self._children(task.tenant, task.id)][:limit], weight)
 
     # schedules
 

@@ -13,6 +13,7 @@ from . import queries as sql
 from .errors import StoreProblem, Unavailable
 from .history import EMITTED, assemble, discarding, restarts
 from .limits import Rule
+from .pages import PAGE_BYTES
 from .postgres_link import BY_FILTER, BY_INDEX, read_url
 from .postgres_reads import Readers
 from .postgres_writer import PAUSE, Writer
@@ -37,6 +38,17 @@ def _numbered(query: str) -> str:
     """The query with $1 and so on in the places of `?`."""
     first, *others = query.split("?")
     return first + "".join(f"${place}{part}" for place, part in enumerate(others, 1))
+
+
+@lru_cache(256)
+def _page(query: str, columns: str = sql.COLUMNS, sent: tuple[str, ...] = ("input", "output", "error")) -> str:
+    """The query for no more of its rows, in their order, than a page has: `sent` are the columns that users fill."""
+    bytes = "+".join(f"coalesce(octet_length({column}),0)" for column in sent)
+    before = f"sum({bytes}) over (rows between unbounded preceding and 1 preceding)"
+    return (
+        f"select {columns} from (select {columns}, coalesce({before},0) before from ({query}) found) sized"
+        f" where before<{PAGE_BYTES}"
+    )
 
 
 def _rows(type: str, fields: Sequence[str], rest: str) -> str:
@@ -146,7 +158,7 @@ class PostgresStore:
     # what a ledger goes by
 
     async def running(self) -> list[Task]:
-        return await self._tasks(sql.RUNNING)
+        return await self._all(sql.RUNNING)
 
     async def queues(self) -> list[Queue]:
         return [Queue(*row) for row in await self._look(_QUEUES)]
@@ -233,7 +245,7 @@ class PostgresStore:
         return Schedule(*rows[0]) if rows else None
 
     async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
-        return await self._tasks(sql.OF_SCHEDULE, tenant, name, limit)
+        return await self._all(sql.OF_SCHEDULE, tenant, name, limit)
 
     # retention
 
@@ -253,15 +265,18 @@ class PostgresStore:
             await self._writer.session()
         return await self._own.fetch(_numbered(query), *values)
 
-    async def _tasks(self, query: str, *values: Any) -> list[Task]:
+    async def _all(self, query: str, *values: Any) -> list[Task]:
         return list(map(_task, await self._look(query, *values)))
+
+    async def _tasks(self, query: str, *values: Any) -> list[Task]:
+        return list(map(_task, await self._look(_page(query), *values)))
 
     async def _value(self, query: str, *values: Any) -> Any:
         rows = await self._look(query, *values)
         return rows[0][0] if rows else None
 
     async def _list(self, query: str, *values: Any) -> list[Task]:
-        return list(map(_task, await self._lists.fetch(_numbered(query), *values)))
+        return list(map(_task, await self._lists.fetch(_numbered(_page(query)), *values)))
 
 
 def _columns(refs: Iterable[Ref]) -> tuple[list[str], list[str]]:

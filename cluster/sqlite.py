@@ -9,8 +9,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +19,7 @@ from . import queries as sql
 from .errors import Fenced, StoreProblem, Unavailable
 from .history import assemble, discarding, restarts
 from .limits import Rule
+from .pages import cut, weight
 from .schedule import Schedule
 from .schema import MIGRATIONS, VERSION
 from .sqlite_writes import statements
@@ -203,16 +205,16 @@ class SqliteStore:
         return {task.ref: task for task in found if task is not None}
 
     async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
-        return [Task(*row) for row in await self._list(*sql.listing(_DIALECT, tenant, filter, after, limit))]
+        return await self._page(*sql.listing(_DIALECT, tenant, filter, after, limit))
 
     async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
-        return [Task(*row) for row in await self._list(sql.IN_BATCH, [tenant, batch_id, after, limit])]
+        return await self._page(sql.IN_BATCH, [tenant, batch_id, after, limit])
 
     async def batch(self, tenant: str, batch_id: str) -> dict[str, int]:
         return dict(await self._list(sql.BATCH, [tenant, batch_id]))
 
     async def running(self) -> list[Task]:
-        return self._tasks(sql.RUNNING)
+        return self._all(sql.RUNNING)
 
     async def queues(self) -> list[Queue]:
         return [Queue(*row) for row in self._reads.execute(sql.QUEUES)]
@@ -283,7 +285,7 @@ class SqliteStore:
         return self._tasks(sql.UNTOLD, limit)
 
     async def orphans(self, limit: int) -> list[Task]:
-        return [Task(*row) for row in await self._list(sql.ORPHANS, [limit])]
+        return await self._page(sql.ORPHANS, [limit])
 
     async def schedules(self, tenant: str | None) -> list[Schedule]:
         rows = self._reads.execute(*((sql.SCHEDULES,) if tenant is None else (sql.SCHEDULES_OF, (tenant,))))
@@ -294,7 +296,7 @@ class SqliteStore:
         return Schedule(*row) if row else None
 
     async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
-        return self._tasks(sql.OF_SCHEDULE, tenant, name, limit)
+        return self._all(sql.OF_SCHEDULE, tenant, name, limit)
 
     async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
         rows = await self._list(sql.SWEEP, [before, before, *(after or ("", "")), limit])
@@ -311,8 +313,11 @@ class SqliteStore:
         row = self._reads.execute(sql.ONE, (tenant, id)).fetchone()
         return Task(*row) if row else None
 
-    def _tasks(self, query: str, *values: Any) -> list[Task]:
+    def _all(self, query: str, *values: Any) -> list[Task]:
         return [Task(*row) for row in self._reads.execute(query, values)]
+
+    def _tasks(self, query: str, *values: Any) -> list[Task]:
+        return cut((Task(*row) for row in self._reads.execute(query, values)), weight)
 
     def _value(self, query: str, *values: Any) -> Any:
         return self._reads.execute(query, values).fetchone()[0]
@@ -332,14 +337,17 @@ class SqliteStore:
     def _step_rows(self, tenant: str, id: str) -> list[StepRow]:
         return [StepRow(*row) for row in self._reads.execute(sql.STEPS, (tenant, id))]
 
-    async def _list(self, query: str, values: Sequence[Any]) -> list[Any]:
-        """Rows of a query that may scan: in a thread, on a connection of its own."""
+    async def _list(self, query: str, values: Sequence[Any], take: Callable[[Any], list[Any]] = list) -> list[Any]:
+        """What is taken of a query that may scan: in a thread, on a connection of its own."""
 
         def fetch() -> list[Any]:
-            with self._listing:
-                return self._lists.execute(query, values).fetchall()
+            with self._listing, closing(self._lists.execute(query, values)) as rows:
+                return take(rows)
 
         return await asyncio.to_thread(fetch)
+
+    async def _page(self, query: str, values: Sequence[Any]) -> list[Task]:
+        return await self._list(query, values, lambda rows: cut((Task(*row) for row in rows), weight))
 
     def _read_owner(self) -> Owner | None:
         row = self._db.execute(sql.OWNER).fetchone()

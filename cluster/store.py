@@ -184,7 +184,9 @@ class Store(Protocol):
     """What a ledger needs of a database. One ledger opens it; every commit checks that it still owns it.
 
     Reads see committed facts only. Those that may look at many rows (`tasks`, `batch`, `oldest`, `sweep`) do not hold
-    up the loop for them. A read raises Unavailable where the store cannot be reached.
+    up the loop for them. Where tasks are large, those that have a next page (`tasks`, `in_batch`, `ready`, `wakes`,
+    `overdue`, `children`, `untold`, `orphans`) bring fewer than `limit`, as cluster.pages has it. A read raises
+    Unavailable where the store cannot be reached.
     """
 
     async def open(self, store_id: str, generation: int) -> Owner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cluster.pages import is_cut
 from cluster.task import State
 
 from ..documents import list_json, log_json, step_json, task_json
@@ -31,7 +32,8 @@ class Tasks:
         asked = query(request, ListQuery)
         found = await self._ledger.tasks(tenant_of(request), asked.filter, asked.cursor, asked.limit + 1)
         page = found[: asked.limit]
-        return json_answer(list_json(map(task_json, page), page[-1].id if len(found) > len(page) else None))
+        more = len(found) > len(page) or is_cut(page)
+        return json_answer(list_json(map(task_json, page), page[-1].id if more else None))
 
     async def steps(self, request: Request) -> Response:
         id = task_id(request)

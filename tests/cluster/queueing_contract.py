@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from cluster.limits import Rule
+from cluster.pages import PAGE_BYTES, is_cut
 from cluster.store import Queue, Store, Writes
-from cluster.task import DEFAULT_KEY, RESUMED, State
+from cluster.task import DEFAULT_KEY, RESUMED, Filter, State
 
 from .making import AGENT, task
 from .rows import moved, new
@@ -60,6 +61,24 @@ class QueueingContract:
         assert await store.ahead(tasks[5], 10.0, 2) == 2
         assert await store.ahead(tasks[2], 10.0, 100) == 0
         assert await store.ahead(tasks[3], 10.0, 100) == 1
+
+    async def test_a_page_ends_where_it_has_enough_bytes(self, store: Store) -> None:
+        large = '"' + "é" * (PAGE_BYTES // 4) + '"'  # in UTF-8 half a page and a little
+        tasks = [
+            task(input=large, batch_id="b", state=State.WAITING, run_at=5.0, deadline=5.0, parent_id="p")
+            for _ in range(3)
+        ]
+        queued = [task(input=large, limit_key="k", batch_id="q") for _ in range(3)]
+        await store.commit(new(*tasks, *queued))
+
+        assert await store.tasks("", Filter(batch_id="b"), None, 10) == [tasks[2], tasks[1]]
+        assert await store.tasks("", Filter(batch_id="b"), tasks[1].id, 10) == [tasks[0]]
+        assert await store.in_batch("", "b", "", 10) == tasks[:2]
+        assert await store.ready(Queue(AGENT, "", "k"), 0.0, 10) == queued[:2]
+        assert is_cut(queued[:2])
+        assert not is_cut(queued[:1])
+        for found in (await store.wakes(9.0, 10), await store.overdue(9.0, 10), await store.children("", "p", 10)):
+            assert len(found) == 2
 
     async def test_many_finds_those_that_there_are(self, store: Store) -> None:
         one, two = task(), task(tenant="t")

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from cluster import ledger as ledgers
+from cluster import pages
 from cluster.claims import Ending, Verdict
 from cluster.ledger import Ledger
 from cluster.task import Filter, Task
 
 from .callers import Caller, ShakyStore, settled, started, state
-from .making import hello, report, submission, task, waiting
+from .making import called, hello, report, submission, task, waiting
 
 FAILED = Verdict(Ending.FAILED, error="{}")
 
@@ -34,6 +35,31 @@ async def test_bulk_moves_take_what_matches_and_nothing_else(ledger: Ledger) -> 
 
     assert await ledger.retry_all("", Filter(tag="x", state="canceled")) == 4
     assert (await ledger.counts()).tasks["echo"]["queued"] == 5
+
+
+async def test_large_tasks_are_moved_few_at_once_and_all_of_them(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_BYTES", 2 * len(task().input))
+    await ledger.submit(submission(*[task(run_at=2e9) for _ in range(5)]))
+    commits = store.commits
+
+    assert await ledger.cancel_all("", Filter(agent="echo")) == 5
+    assert store.commits - commits == 3
+
+
+async def test_all_children_end_with_their_parent_however_large_they_are(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_BYTES", 1)
+    worker = Caller(ledger, hello(slots=1))
+    parent = await started(ledger, worker)
+    await worker.report(report(parent, 1, *[called(f"c{n}", key=f"#{n}") for n in range(4)]))
+
+    await ledger.cancel("", parent.task.id)
+    await settled()
+
+    assert (await ledger.counts()).tasks["echo"] == {"canceled": 4, "queued": 0, "running": 1}
 
 
 @pytest.mark.parametrize("meanwhile", ["its attempt fails", "its wait is over"])

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from agents.ids import new_id
+from cluster import pages
 from cluster.tasklog import LogLine
 from tests.deployments.ledgers import Hand, Unreachable
 
@@ -55,6 +56,24 @@ async def test_a_list_goes_back_in_time_page_by_page(client: httpx.AsyncClient) 
         cursor = page["next_cursor"]
 
     assert pages == [[ids[4], ids[3]], [ids[2], ids[1]], [ids[0]]]
+
+
+async def test_a_page_of_large_tasks_is_shorter_and_says_where_to_go_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = {"agent": "both", "inputs": [{"text": str(n)} for n in range(3)]}
+    ids = (await client.post("/v1/tasks/batch", json=batch)).json()["task_ids"]
+    monkeypatch.setattr(pages, "PAGE_BYTES", 1)
+
+    found: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        page = (await client.get("/v1/tasks", params={"cursor": cursor} if cursor else {})).json()
+        found += [task["id"] for task in page["items"]]
+        cursor = page["next_cursor"]
+        assert len(page["items"]) == 1 or cursor is None
+
+    assert found == ids[::-1]
 
 
 async def test_a_list_holds_what_is_asked_for(client: httpx.AsyncClient, hand: Hand, submitted: str) -> None:
