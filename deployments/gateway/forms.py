@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from urllib.parse import unquote_to_bytes
 
 from pydantic import (
     AfterValidator,
@@ -249,8 +250,9 @@ def query(request: Request, form: type[Filled]) -> Filled:
 def path_text(request: Request, name: str) -> str:
     """A part of the path that callers choose. Raises Refused (422) for one that cannot be kept."""
     text: str = request.path_params[name]
-    if "\0" in text or not 1 <= len(text.encode("utf-8", "replace")) <= 255:
-        detail = f"{name}: must have 1 to 255 bytes, none of them NUL"
+    garbled = _is_garbled(text, request.scope.get("raw_path") or b"")
+    if garbled or "\0" in text or not 1 <= len(text.encode("utf-8", "replace")) <= 255:
+        detail = f"{name}: must have 1 to 255 bytes of UTF-8, none of them NUL"
         raise Refused(invalid_request("Mend what is listed in `errors`.", (detail,)))
     return text
 
@@ -274,9 +276,22 @@ def refuse_query(request: Request, known: Mapping[str, Any] | frozenset[str]) ->
             errors.append(f"{name}: is given twice")
         elif "\0" in value:
             errors.append(f"{name}: holds the character NUL")
+        elif _is_garbled(value, request.scope["query_string"]):
+            errors.append(f"{name}: is not UTF-8")
         seen.add(name)
     if errors:
         raise Refused(invalid_request("Mend what is listed in `errors`.", tuple(errors)))
+
+
+def _is_garbled(text: str, encoded: bytes) -> bool:
+    """Whether this part of a URL has lost bytes that are not UTF-8: U+FFFD stands in their place."""
+    if "\N{REPLACEMENT CHARACTER}" not in text:
+        return False
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _sentences(form: type[BaseModel], error: ValidationError) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ async def test_a_key_that_has_no_limits_shows_none(client: httpx.AsyncClient) ->
     assert (await client.get("/v1/limits")).json() == {"items": [], "next_cursor": None}
 
 
-@pytest.mark.parametrize("key", ["acme", "a/b/c", "ü?", "default", "k" * 255])
+@pytest.mark.parametrize("key", ["acme", "a/b/c", "ü?", "\N{REPLACEMENT CHARACTER}", "default", "k" * 255])
 async def test_limits_are_shown_as_they_were_set(client: httpx.AsyncClient, key: str) -> None:
     path = f"/v1/limits/{key.replace('?', '%3F')}"
 
@@ -138,12 +138,12 @@ async def test_limits_that_do_not_fit_are_refused_by_name(client: httpx.AsyncCli
     assert await ledger.limits("", "", 10) == []
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256, "%C3%BC" * 128, "k" * 10_000, "a%00b"])
+@pytest.mark.parametrize("key", ["", "k" * 256, "%C3%BC" * 128, "k" * 10_000, "a%00b", "a%ff", "%C3"])
 async def test_a_key_that_cannot_be_kept_is_refused(client: httpx.AsyncClient, ledger: Ledger, key: str) -> None:
     for answer in (await client.put(f"/v1/limits/{key}", json={}), await client.get(f"/v1/limits/{key}")):
         assert (answer.status_code, answer.json()["errors"]) == (
             422,
-            ["limit_key: must have 1 to 255 bytes, none of them NUL"],
+            ["limit_key: must have 1 to 255 bytes of UTF-8, none of them NUL"],
         )
     assert await ledger.limits("", "", 10) == []
 

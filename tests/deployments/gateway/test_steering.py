@@ -249,6 +249,7 @@ async def test_a_signal_to_an_ended_task_is_refused(client: httpx.AsyncClient, f
         ("%C3%BC" * 128, b"1", 422),
         ("g" * 10_000, b"1", 422),
         ("a%00b", b"1", 422),
+        ("a%ffb", b"1", 422),
         ("", b"1", 422),
     ],
 )

@@ -103,6 +103,7 @@ async def test_a_list_holds_what_is_asked_for(client: httpx.AsyncClient, hand: H
         ("batch_id=1", "batch_id: "),
         ("state=queued&state=failed", "state: is given twice"),
         ("agent=%00", "agent: holds the character NUL"),
+        ("agent=%ff", "agent: is not UTF-8"),
         ("tag=", "tag: "),
         ("tag=" + "x" * 256, "tag: "),
     ],
