@@ -38,9 +38,9 @@ class Holding:
     reported: int  # the last report applied
     call: int | None  # the worker's call that the claim answered; None: handed over before this book was read
     alone: bool  # nothing else runs beside it
-    news: list[News] = field(default_factory=list)  # what has happened since the claim ...
+    news: int = 0  # how much has happened since the claim ...
     ends: defaultdict[str, int] = field(default_factory=_tally)  # ... children's ends among it, by group ...
-    taken: set[int] = field(default_factory=set)  # ... and signals of it that the run took
+    signals: dict[int, str] = field(default_factory=dict)  # ... and names of signals that the run has not taken
 
     @property
     def held(self) -> Held:

@@ -129,7 +129,7 @@ def _tell(book: Book, parent: Task, child: Task) -> None:
     book.refer(parent, record.value)
     if holding is not None:
         holding.events += 1
-        holding.news.append(record)
+        holding.news += 1
         holding.ends[origin.group] += 1
         book.news[holding.worker].append((holding.held, record))
     elif parent.state == State.WAITING and parent.waiting_on is not None:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from agents.errors import Overloaded
-
 from . import reporting, steering
 from .asking import all_retried, all_steered, forked, retried, steered
 from .book import Book, Clock
@@ -29,7 +27,6 @@ from .ticks import Apply, Needs, Ticks
 from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
 
-WAITING_LIMIT = 100_000  # rows of what waits for its tick; submissions that would be more are refused
 EVENT_PAGE = 1000
 AHEAD = 10_000  # tasks that are counted to tell a place in the queue
 BULK = 1000  # tasks that one tick cancels or retries
@@ -93,10 +90,6 @@ class Ledger(Scheduling):
         A submission that is sent again, with its key or its task ids, is accepted once: while the first is in flight
         the second waits for it. Raises Conflict for a known key with another body, Expired, Overloaded.
         """
-        size = len(submission.tasks)
-        if self._ticks.waiting + size > WAITING_LIMIT:
-            self._stats.refused += 1
-            raise Overloaded("too many tasks wait to be accepted", retry_after=1.0)
 
         async def known(store: Store, careful: bool) -> Submitted | KeyRow | None:
             """What an equal submission created before: asked of the store where the caller, or a failed tick, gives
@@ -109,8 +102,11 @@ class Ledger(Scheduling):
                 return Submitted((), None, replayed=True)
             return found
 
-        submitted: Submitted = await self._ticks.move(
-            lambda book, found: steering.submit(book, submission, found), known, rows=size
+        submitted: Submitted = await self._ticks.ask(
+            lambda book, found: steering.submit(book, submission, found),
+            known,
+            rows=len(submission.tasks),
+            characters=sum(len(task.input) for task in submission.tasks),
         )
         return submitted
 
@@ -194,7 +190,7 @@ class Ledger(Scheduling):
 
     async def retry(self, tenant: str, id: str, once: Once | None = None) -> Task | None:
         """The task, queued again with all its attempts. Raises Conflict if it did not fail."""
-        task: Task | None = await self._ticks.move(*retried((tenant, id), once))
+        task: Task | None = await self._ticks.ask(*retried((tenant, id), once))
         return task
 
     async def cancel_all(self, tenant: str, filter: Filter) -> int:
@@ -221,7 +217,9 @@ class Ledger(Scheduling):
         def fork(book: Book, source: Task, steps: Sequence[Step], started: tuple[str, ...]) -> Task:
             return steering.fork(book, source, steps, started, from_step, id=new_id, input=input, version=version)
 
-        task: Task | None = await self._ticks.move(*forked((tenant, id), new_id, fork, once))
+        task: Task | None = await self._ticks.ask(
+            *forked((tenant, id), new_id, fork, once), characters=len(input or "")
+        )
         return task
 
     async def signal(self, tenant: str, id: str, name: str, payload: str, once: Once | None = None) -> Task | None:
@@ -230,7 +228,7 @@ class Ledger(Scheduling):
         def signal(book: Book, ref: Ref, stored: Task | None) -> Task | None:
             return steering.signal(book, ref, stored, name, payload)
 
-        task: Task | None = await self._ticks.move(*steered((tenant, id), signal, once))
+        task: Task | None = await self._ticks.ask(*steered((tenant, id), signal, once), characters=len(payload))
         return task
 
     async def limit(self, tenant: str, key: str) -> Limit:
@@ -347,7 +345,7 @@ class Ledger(Scheduling):
         matched, after = 0, None
         while page := await self._store.tasks(tenant, filter, after, BULK):
             after = page[-1].id
-            matched += await self._ticks.move(*move([task.ref for task in page]))
+            matched += await self._ticks.move(*move([task.ref for task in page]), rows=len(page))
         return matched
 
     def _publish(self, writes: Writes) -> None:

@@ -9,7 +9,7 @@ from agents.events import Emitted
 
 from . import waits
 from .book import Book, Holding
-from .claims import LEASE, Beat, Called, Ending, Entry, Held, Report, SignalSent, Verdict
+from .claims import LEASE, Beat, Called, Ending, Entry, Held, Report, Verdict
 from .families import call_child
 from .store import StepRow
 from .task import State, Task
@@ -125,7 +125,7 @@ def _record(book: Book, holding: Holding, report: int, entry: Entry, known: Know
     )
     book.refer(task, value)
     if entry.signal is not None:
-        holding.taken.add(entry.signal)
+        holding.signals.pop(entry.signal, None)
         book.writes.taken.append((task.tenant, task.id, entry.signal))
 
 
@@ -169,12 +169,11 @@ def _still_waited_for(holding: Holding, verdict: Verdict, found: Waits) -> Waits
 
     Nobody knows what a claim of before the ledger's start has been told of: its next run settles that.
     """
-    if holding.call is None or (verdict.ends is None and verdict.heard < len(holding.news)):
+    if holding.call is None or (verdict.ends is None and verdict.heard < holding.news):
         return None
-    if verdict.heard >= len(holding.news):
+    if verdict.heard >= holding.news:
         return found
-    sent = {news.name for news in holding.news if isinstance(news, SignalSent) and news.number not in holding.taken}
-    if sent & set(found.signals):
+    if not set(found.signals).isdisjoint(holding.signals.values()):
         return None
     known = dict(verdict.ends or ())
     left = tuple((group, number - holding.ends[group] + known.get(group, 0)) for group, number in found.children)

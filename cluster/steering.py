@@ -185,7 +185,8 @@ def signal(book: Book, ref: Ref, stored: Task | None, name: str, payload: str) -
         holding.task = task.but(signals=task.signals + 1)
         book.put(holding.task, task.state)
         news = SignalSent(row.number, name, payload)
-        holding.news.append(news)
+        holding.news += 1
+        holding.signals[row.number] = name
         book.news[holding.worker].append((holding.held, news))
         return holding.task
     waited = task.waiting_on is not None and name in waits.read(task.waiting_on).signals

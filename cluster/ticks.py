@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from agents import RubatoError
+from agents.errors import Overloaded
 from agents.journal import StepId, StepRecord
 
 from .assigning import assign
@@ -24,6 +25,8 @@ from .store import Past, Store, StoreFailed, Writes
 log = logging.getLogger("rubato.ledger")
 
 TICK = 10_000  # rows, about, that one tick takes up; what comes after waits for the next
+WAITING_LIMIT = 100_000  # rows of what waits for its tick; what callers bring beyond that is refused
+ROW = 1024  # characters of what a caller sends that count as one row more
 EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
 DEAF_SECONDS = LEASE / 2  # between two looks, after which the heartbeats of then may have been heard by nobody
 READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
@@ -88,6 +91,16 @@ class Ticks:
         self.waiting += rows
         self._woken.set()
         return answer
+
+    def ask(
+        self, apply: Apply, needs: Needs | None = None, *, rows: int = 1, characters: int = 0
+    ) -> asyncio.Future[Any]:
+        """The same for what a caller brings, of so many characters. Raises Overloaded where too much waits already."""
+        rows += characters // ROW
+        if self.waiting and self.waiting + rows > WAITING_LIMIT:
+            self._stats.refused += 1
+            raise Overloaded("too much waits to be accepted", retry_after=1.0)
+        return self.move(apply, needs, rows=rows)
 
     def _release_old(self, claims: list[Held]) -> None:
         """Free what workers of another generation held, for no task is to blame that they are gone. Nobody else would

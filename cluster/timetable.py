@@ -14,7 +14,7 @@ from .schedule import Policy, Schedule, due, firing, pause, placed, task_of
 from .steering import cancel
 from .store import Store, Writes
 from .task import Ref, Task
-from .ticks import Ticks
+from .ticks import Needs, Ticks
 
 log = logging.getLogger("rubato.ledger")
 
@@ -88,7 +88,8 @@ class Timetable:
             _keep(book, kept, old)
             return kept, old is None
 
-        return cast(tuple[Schedule, bool], await self._move((asked.tenant, asked.name), apply))
+        stored = _stored((asked.tenant, asked.name))
+        return cast(tuple[Schedule, bool], await self._ticks.ask(apply, stored, characters=len(asked.input)))
 
     async def delete(self, tenant: str, name: str) -> bool:
         """Whether there was one. The tasks that it created go on."""
@@ -184,7 +185,7 @@ class Timetable:
         self._woken.set()
 
     async def _move(self, key: Key, apply: Any) -> Any:
-        return await self._ticks.move(apply, lambda store, _: store.schedule(*key))
+        return await self._ticks.move(apply, _stored(key))
 
 
 class Scheduling:
@@ -244,6 +245,10 @@ def _refs(schedule: Schedule, now: float) -> list[Ref]:
     """The tasks that may be created for it now."""
     times = [*due(schedule, now)[0], *(() if schedule.held_at is None else (schedule.held_at,))]
     return [task_of(schedule, at, None, now).ref for at in times]
+
+
+def _stored(key: Key) -> Needs:
+    return lambda store, _: store.schedule(*key)
 
 
 def _seen(book: Book, key: Key, stored: Schedule | None) -> Schedule | None:

@@ -146,7 +146,7 @@ def _add_tasks(app: FastAPI, tasks: Tasks) -> None:
 
 
 def _add_steering(app: FastAPI, steering: Steering) -> None:
-    problems = [400, 404, 409, 413, 503]
+    problems = [400, 404, 409, 413, 429, 503]
     doc.route(
         app,
         "POST /v1/tasks/{id}/cancel",
@@ -154,7 +154,7 @@ def _add_steering(app: FastAPI, steering: Steering) -> None:
         "Cancel a task",
         doc.TASK_ID,
         answers={200: schemas.Task},
-        problems=problems,
+        problems=[400, 404, 409, 413, 503],
     )
     doc.route(
         app,

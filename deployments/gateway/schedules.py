@@ -132,7 +132,7 @@ def add_schedules(app: FastAPI, schedules: Schedules) -> None:
         SCHEDULE,
         body=forms.NewSchedule,
         answers={201: forms.Schedule, 200: forms.Schedule},
-        problems=[*problems, 409],
+        problems=[*problems, 409, 429],
     )
     doc.route(
         app,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from agents.errors import Overloaded
 from cluster import steering
 from cluster.book import Book
 from cluster.errors import Conflict, Expired, Unavailable
@@ -110,6 +112,32 @@ async def test_a_store_that_takes_nothing_costs_one_reading_however_many_ask(
 
     assert {type(error) for error in refused} == {Unavailable}
     assert len(readings) == 1
+
+
+async def test_what_waits_for_its_tick_is_counted_by_its_size_too(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.ticks.WAITING_LIMIT", 100)
+    one = task()
+    await ledger.submit(submission(one))
+    large = '"' + "x" * 60 * 1024 + '"'
+    store.gate.clear()
+    moves: list[Callable[[], Awaitable[object]]] = [
+        lambda: ledger.submit(submission(task(input=large))),
+        lambda: ledger.signal("", one.id, "go", large),
+    ]
+
+    for move in moves:
+        let_in = []
+        for _ in range(2):  # one goes on to be committed, the other waits, however large it is
+            let_in.append(asyncio.ensure_future(move()))
+            await settled()
+        for each in moves:
+            with pytest.raises(Overloaded):
+                await each()
+        store.gate.set()
+        await asyncio.gather(*let_in)
+        store.gate.clear()
 
 
 async def test_an_idempotency_key_creates_once_even_while_the_first_is_in_flight(

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from agents import Context
-from cluster.claims import Ending, Hello, Orders
+from cluster.claims import Ending, Hello, Orders, SignalSent
+from cluster.ledger import Ledger
 
+from .callers import Caller, started
 from .house import House, agent, house
+from .making import hello
 
 
 def change(home: House, changed: Callable[[Orders], Awaitable[Orders]]) -> Callable[[], None]:
@@ -165,6 +168,16 @@ async def test_a_signal_that_is_sent_while_the_run_unwinds_is_never_missed(deliv
         ended = await home.ended(task_id)
 
     assert (ended.output, ended.fence, ended.attempts) == ('["just now"]', 2, 1)
+
+
+async def test_what_a_running_task_was_told_is_not_kept(ledger: Ledger) -> None:
+    worker = Caller(ledger, hello())
+    claim = await started(ledger, worker)
+    await ledger.signal("", claim.task.id, "word", '"payload"')
+    ((_, (news,)),) = (await worker.pull()).news
+
+    assert news == SignalSent(0, "word", '"payload"')
+    assert "payload" not in repr((ledger.book.running, ledger.book.news))
 
 
 async def test_news_of_a_claim_that_has_not_begun_is_not_lost() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ from agents.ids import derived_id, new_id
 from cluster.ledger import Ledger
 from cluster.task import Filter
 from cluster.waits import Waits
+from tests.cluster.callers import opened, running, settled
+from tests.cluster.making import ManualClock
 from tests.deployments.ledgers import Hand, Unreachable
 
 from .conftest import LIMITS, Build, reaching
@@ -376,3 +379,26 @@ async def test_a_call_that_the_ledgers_death_cuts_off_does_nothing_twice(
     tasks = {task.id: task for task in await ledger.tasks("", Filter(), None, 10)}
     assert tasks.keys() == {failed, forked.json()["id"]}
     assert tasks[failed].signals == 1
+
+
+async def test_what_there_is_no_room_for_may_be_asked_again(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.ticks.WAITING_LIMIT", 3)
+    store = await opened()
+    async with running(store, ManualClock()) as ledger, reaching(build(ledger)) as client:
+        id = (await client.post("/v1/tasks", json={"agent": "both", "input": {"text": "hello"}})).json()["id"]
+        store.gate.clear()
+        accepted = []
+        for _ in range(2):  # of which one is being committed and one waits, of two rows
+            accepted.append(asyncio.create_task(client.post(f"/v1/tasks/{id}/signals/go", json="x" * 1500)))
+            await settled()
+        cron = {"agent": "both", "cron": "@daily", "input": {"text": "x" * 1500}}
+        refused = [
+            await client.post(f"/v1/tasks/{id}/signals/go", json="x" * 1500),
+            await client.post(f"/v1/tasks/{id}/fork", json={"from_step": "a#0", "input": {"text": "x" * 1500}}),
+            await client.put("/v1/schedules/daily", json=cron),
+        ]
+        store.gate.set()
+        answers = await asyncio.gather(*accepted)
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert {(answer.status_code, answer.headers["retry-after"]) for answer in refused} == {(429, "1")}
