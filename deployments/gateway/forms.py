@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -73,7 +74,14 @@ def _id(text: str) -> str:
     return text
 
 
+def _to_come(moment: float) -> float:
+    if moment <= time.time():
+        raise ValueError("has passed already")
+    return moment
+
+
 Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+ToCome = Annotated[Moment, AfterValidator(_to_come)]
 Short = Annotated[str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_short)]
 LimitKey = Annotated[
     Short, AfterValidator(_no_agents_key), Field(json_schema_extra={"not": {"pattern": f"^{AGENT_KEY}"}})
@@ -206,7 +214,7 @@ class NewLimit(Form):
     concurrency: Annotated[int | None, Field(strict=True, ge=0, le=MOST, description="tasks running at once")] = None
     rate: NewRate | None = None
     weight: Annotated[float, Field(strict=True, ge=0.001, le=1000, description="its turns against other keys'")] = 1.0
-    paused_until: Annotated[Moment | None, Field(description="start nothing before; the year 9999: without end")] = None
+    paused_until: Annotated[ToCome | None, Field(description="start nothing before; the year 9999: without end")] = None
 
 
 class LimitQuery(Form):
@@ -219,7 +227,7 @@ class LimitQuery(Form):
 class Pause(Form):
     """Until when; without it, until it is resumed."""
 
-    until: Moment | None = None
+    until: ToCome | None = None
 
 
 class UploadQuery(Form):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cluster.client import Limit
 from cluster.limits import Rule, agent_key
 from cluster.task import AGENT_KEY
 
@@ -29,10 +31,10 @@ class LimitKeys:
         asked = query(request, LimitQuery)
         found = await self._ledger.limits(tenant_of(request), asked.cursor or "", asked.limit + 1)
         page = found[: asked.limit]
-        return json_answer(list_json(map(limit_json, page), page[-1].rule.key if len(found) > len(page) else None))
+        return json_answer(list_json(map(_shown, page), page[-1].rule.key if len(found) > len(page) else None))
 
     async def one(self, request: Request) -> Response:
-        return json_answer(limit_json(await self._ledger.limit(*self._owner(request))))
+        return json_answer(_shown(await self._ledger.limit(*self._owner(request))))
 
     async def put(self, request: Request) -> Response:
         """The whole of a key's limits; what is not said is no limit."""
@@ -49,3 +51,11 @@ class LimitKeys:
         if key.startswith(AGENT_KEY):
             return agent_key(named_agent(self._catalog, key.removeprefix(AGENT_KEY)).name)
         return tenant_of(request), key
+
+
+def _shown(limit: Limit) -> str:
+    """A pause that is over is none: what is shown may be put again."""
+    rule = limit.rule
+    if rule.paused_until is not None and rule.paused_until <= time.time():
+        limit = limit._replace(rule=rule._replace(paused_until=None))
+    return limit_json(limit)

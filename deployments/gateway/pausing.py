@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +13,6 @@ from cluster.client import LedgerClient
 
 from .. import bodies
 from ..documents import end_of_pause
-from ..problems import Refused, invalid_request
 from .answers import json_answer
 from .forms import EMPTY, Pause, fill, no_fields
 from .submitting import check_background
@@ -25,8 +23,6 @@ async def pause(ledger: LedgerClient, entry: Entry, request: Request) -> Respons
     check_background(entry)
     body = await bodies.read(request, EMPTY)
     until = fill(Pause, bodies.parse(body) if body.strip() else {}).until
-    if until is not None and until <= time.time():
-        raise Refused(invalid_request("Mend what is listed in `errors`.", ("until: has passed already",)))
     return await _paused(ledger, entry, math.inf if until is None else until)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import httpx
@@ -76,6 +77,18 @@ async def test_a_pause_without_an_end_may_be_put_and_lifted(client: httpx.AsyncC
     assert lifted.json()["paused_until"] is None
 
 
+async def test_a_pause_that_is_over_is_not_shown(client: httpx.AsyncClient, ledger: Ledger) -> None:
+    await ledger.set_rule(Rule("", "acme", concurrency=2, paused_until=time.time() - 1))
+
+    shown = (await client.get("/v1/limits/acme")).json()
+    listed = (await client.get("/v1/limits")).json()["items"]
+    del shown["limit_key"], shown["running"]
+    again = await client.put("/v1/limits/acme", json=shown)
+
+    assert shown["paused_until"] is listed[0]["paused_until"] is None
+    assert again.status_code == 200
+
+
 async def test_the_limits_of_an_agent_hold_for_all_its_tasks(client: httpx.AsyncClient, ledger: Ledger) -> None:
     await client.put("/v1/limits/agent:both", json={"concurrency": 1})
 
@@ -122,6 +135,7 @@ BODIES: dict[str, tuple[Any, str]] = {
     "too much weight": ({"weight": 1001}, "weight: "),
     "a weight of null": ({"weight": None}, "weight: "),
     "a pause that is a number": ({"paused_until": 5}, "paused_until: must be a moment"),
+    "a pause that is over": ({"paused_until": "2000-01-01T00:00:00Z"}, "paused_until: has passed already"),
     "an unknown field": ({"concurency": 1}, "concurency: there is no such field; did you mean 'concurrency'?"),
     "not an object": ([], "body: must be an object"),
 }
