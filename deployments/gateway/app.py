@@ -325,13 +325,9 @@ def _add_artifacts(app: FastAPI, artifacts: Artifacts) -> None:
 
 def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
     doc.route(app, "GET /", health.index, "What is here", answers={200: schemas.Index})
-    doc.route(app, "GET /healthz", health.alive, "Whether this process works", answers={200: schemas.Health})
-    doc.route(
-        app,
-        "GET /readyz",
-        health.ready,
-        "Whether tasks can be accepted",
-        answers={200: schemas.Health},
-        problems=[503],
-    )
+    for method in ("GET", "HEAD"):  # some load balancers ask without wanting to know more than the status
+        works, accepts = "Whether this process works", "Whether tasks can be accepted"
+        healthy = {200: schemas.Health}
+        doc.route(app, f"{method} /healthz", health.alive, works, answers=healthy)
+        doc.route(app, f"{method} /readyz", health.ready, accepts, answers=healthy, problems=[503])
     doc.route(app, "GET /metrics", metrics.scrape, "Metrics for Prometheus", answers={200: (PLAIN, OPEN)})

@@ -98,6 +98,8 @@ def route(
         responses[status] = {"content": _content(kind)} if kind else {}
     for status in (*problems, 422, 500):  # any route refuses a query it does not know
         responses[status] = {"content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}
+    if method == "HEAD":
+        responses = {status: {} for status in responses}
     app.add_api_route(
         path,
         endpoint,

@@ -18,7 +18,7 @@ READY_WITHIN = 2.0  # seconds the ledger has to answer
 
 
 class Health:
-    """`GET /`, `GET /healthz` and `GET /readyz`."""
+    """`GET /`, and `GET` and `HEAD` of `/healthz` and `/readyz`."""
 
     def __init__(self, app: FastAPI, ledger: LedgerClient) -> None:
         self._app = app

@@ -50,13 +50,15 @@ class PlainRoute(APIRoute):
         return self.handle_request
 
     async def handle_request(self, request: Request) -> Response:
-        """The endpoint's answer, or the problem that it raised."""
+        """The endpoint's answer, or the problem that it raised; to a HEAD without what it would say."""
         try:
             refuse_query(request, self._known)
             answer: Response = await self.endpoint(request)
-            return answer
         except Exception as error:  # noqa: BLE001 - an agent's types may raise anything, and no trace may leave
-            return problem_of(error).response()
+            answer = problem_of(error).response()
+        if request.method == "HEAD":
+            answer.body = b""
+        return answer
 
     @cached_property
     def _known(self) -> frozenset[str]:

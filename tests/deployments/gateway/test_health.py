@@ -24,6 +24,10 @@ class Silent:
 async def test_a_gateway_with_its_ledger_is_well_and_ready(client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
+    for path in ("/healthz", "/readyz"):
+        head = await client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers == (await client.get(path)).headers
 
 
 @pytest.mark.parametrize("ledger", [Silent(), Unreachable()])
@@ -33,8 +37,9 @@ async def test_a_gateway_without_its_ledger_is_well_but_not_ready(
     monkeypatch.setattr(health, "READY_WITHIN", 0.05)
 
     async with reaching(build(ledger)) as client:
-        well, ready = await client.get("/healthz"), await client.get("/readyz")
+        well, ready, head = await client.get("/healthz"), await client.get("/readyz"), await client.head("/readyz")
 
     assert well.status_code == 200
     assert (ready.status_code, ready.json()["type"]) == (503, "/problems/unavailable")
     assert ready.headers["retry-after"]
+    assert (head.status_code, head.content) == (503, b"")

@@ -20,6 +20,8 @@ ROUTES = {
     ("get", "/"),
     ("get", "/healthz"),
     ("get", "/readyz"),
+    ("head", "/healthz"),
+    ("head", "/readyz"),
     ("get", "/metrics"),
     ("get", "/v1/agents"),
     ("get", "/v1/agents/{name}"),
