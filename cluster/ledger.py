@@ -17,6 +17,7 @@ from .client import Batch, Counts, EventPage, Limit, Why
 from .limits import Rule, agent_key
 from .measuring import Measuring
 from .parking import Parking
+from .reads import reads_of
 from .reasons import reason
 from .stats import Figures, Measures, Stats
 from .store import KeyRow, Store, Writes
@@ -49,6 +50,7 @@ class Ledger(Scheduling):
         """`fresh`: a new generation begins, so whoever held a claim is gone."""
         terms = terms or Terms()
         self._store = store
+        self._reads = reads_of(store)
         self._clock = clock or system_clock()
         self._fresh = fresh
         self._stats = Stats()
@@ -56,7 +58,7 @@ class Ledger(Scheduling):
         self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish)
         self._measuring = Measuring(store, self._clock, self._stats)
         self._chores = Chores(self._ticks, store, self._clock)
-        self._timetable = Timetable(self._ticks, store, self._clock, terms.policies)
+        self._timetable = Timetable(self._ticks, self._reads, self._clock, terms.policies)
         self._sweeper = Sweeper(self._ticks, store, self._clock, terms)
         self._ends: Waiters[Task] = Waiters()
         self._news: Waiters[None] = Waiters()
@@ -117,29 +119,29 @@ class Ledger(Scheduling):
             submitted = await self.submit(submission)
             if submitted.replayed:
                 return submitted, await self.task(tenant, submitted.task_ids[0], wait)
-            return submitted, await within(ending, wait) or await self._store.task(tenant, id)
+            return submitted, await within(ending, wait) or await self._reads.task(tenant, id)
 
     async def task(self, tenant: str, id: str, wait: float = 0) -> Task | None:
         """The task; with `wait`, as soon as it has ended or so many seconds are over."""
         with self._ends.on((tenant, id)) as ending:
-            task = await self._store.task(tenant, id)
+            task = await self._reads.task(tenant, id)
             if task is None or task.ended or wait <= 0:
                 return task
-            return await within(ending, wait) or await self._store.task(tenant, id)
+            return await within(ending, wait) or await self._reads.task(tenant, id)
 
     async def tasks(self, tenant: str, filter: Filter, after: str | None, limit: int) -> list[Task]:
         """At most `limit` tasks, newest first, older than the id `after`."""
         state = filter.state
         if state is not None and not await self._look(lambda book: book.any(filter.agent, state)):
             return []  # as often asked as it is true, and the store would look at every task to say so
-        return await self._store.tasks(tenant, filter, after, limit)
+        return await self._reads.tasks(tenant, filter, after, limit)
 
     async def events(self, tenant: str, id: str, after: int, wait: float) -> EventPage | None:
         """Committed events numbered above `after`; waits up to `wait` seconds for the first."""
         ends = self._clock.monotonic() + wait
         while True:
             with self._news.on((tenant, id)) as news:
-                task, events = await self._store.events(tenant, id, after, EVENT_PAGE)
+                task, events = await self._reads.events(tenant, id, after, EVENT_PAGE)
                 if task is None:
                     return None
                 last = events[-1].seq if events else after
@@ -151,7 +153,7 @@ class Ledger(Scheduling):
 
     async def steps(self, tenant: str, id: str) -> list[Step] | None:
         """The journal in the order it was recorded."""
-        return None if await self._store.task(tenant, id) is None else await self._store.steps(tenant, id)
+        return None if await self._reads.task(tenant, id) is None else await self._reads.steps(tenant, id)
 
     async def counts(self) -> Counts:
         """Tasks by agent and state, from memory, and the ticks of this ledger."""
@@ -163,7 +165,7 @@ class Ledger(Scheduling):
 
     async def oldest(self) -> dict[str, float]:
         """Since when the first of each agent's queued tasks that are due could have started."""
-        return await self._store.oldest(self._clock.now())
+        return await self._reads.oldest(self._clock.now())
 
     async def measures(self) -> Measures:
         """All that can be measured of it, for little: who asks often gets ages of the backlog that are seconds old.
@@ -173,11 +175,11 @@ class Ledger(Scheduling):
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""
-        task = await self._store.task(tenant, id)
+        task = await self._reads.task(tenant, id)
         if task is None or task.state != State.QUEUED:
             return None
         now = self._clock.now()
-        place = 1 + await self._store.ahead(task, now, AHEAD)
+        place = 1 + await self._reads.ahead(task, now, AHEAD)
         asked, rate = self._parking.last_asked(task.agent), self._stats.rate(task.agent, now)
         return await self._look(lambda book: reason(book, task, place, now, asked=asked, rate=rate))
 
@@ -267,12 +269,12 @@ class Ledger(Scheduling):
 
     async def batch(self, tenant: str, batch_id: str) -> Batch | None:
         """How many tasks of a batch are in each state; None if there is no such batch."""
-        states = await self._store.batch(tenant, batch_id)
+        states = await self._reads.batch(tenant, batch_id)
         return Batch(batch_id, states) if states else None
 
     async def in_batch(self, tenant: str, batch_id: str, after: str, limit: int) -> list[Task]:
         """At most `limit` tasks of a batch in the order of its inputs, ids above `after`."""
-        return await self._store.in_batch(tenant, batch_id, after, limit)
+        return await self._reads.in_batch(tenant, batch_id, after, limit)
 
     # what the workers and the pool ask
 
@@ -343,7 +345,7 @@ class Ledger(Scheduling):
         """Move all tasks of a filter, so many a tick: one walk by their ids, so that none is passed over, or met twice,
         whose state changes meanwhile."""
         matched, after = 0, None
-        while page := await self._store.tasks(tenant, filter, after, BULK):
+        while page := await self._reads.tasks(tenant, filter, after, BULK):
             after = page[-1].id
             matched += await self._ticks.move(*move([task.ref for task in page]), rows=len(page))
         return matched

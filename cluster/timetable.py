@@ -191,7 +191,7 @@ class Timetable:
 class Scheduling:
     """What a ledger lets callers do to schedules."""
 
-    _store: Store
+    _reads: Store
     _timetable: Timetable
 
     async def schedules(self, tenant: str, after: str, limit: int) -> list[Schedule]:
@@ -200,7 +200,7 @@ class Scheduling:
 
     async def schedule(self, tenant: str, name: str) -> Schedule | None:
         """The schedule, None if this tenant has none of that name."""
-        return await self._store.schedule(tenant, name)
+        return await self._reads.schedule(tenant, name)
 
     async def put_schedule(self, schedule: Schedule, paused: bool | None) -> tuple[Schedule, bool]:
         """The schedule as it is kept from now on, and whether it is new; `paused` None leaves that as it was."""

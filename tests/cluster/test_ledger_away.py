@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import pytest
 
@@ -10,7 +11,7 @@ from cluster.errors import Fenced, Unavailable
 from cluster.ledger import Ledger
 from cluster.limits import Rule
 from cluster.memory import MemoryStore
-from cluster.store import Writes
+from cluster.store import StoreFailed, Writes
 from cluster.task import Filter
 
 from .callers import Caller, held_of, running
@@ -219,3 +220,37 @@ async def test_a_ledger_that_starts_says_nothing_by_a_book_that_it_has_not_read(
 
 def store_is_read(ledger: Ledger) -> bool:
     return bool(ledger.book.running)
+
+
+@pytest.mark.parametrize("error", [StoreFailed("statement timeout"), sqlite3.OperationalError("disk I/O error")])
+async def test_who_asks_for_what_cannot_be_read_may_ask_again(
+    ledger: Ledger, store: FarStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    await ledger.submit(submission(one := task()))
+
+    async def broken(*_: object) -> object:
+        raise error
+
+    for read in ("task", "tasks", "events", "steps", "oldest", "batch", "in_batch", "schedule", "schedules"):
+        monkeypatch.setattr(store, read, broken)
+    asked = (
+        ledger.task("", one.id),
+        ledger.submit_and_wait(submission(), 0),
+        ledger.tasks("", Filter(), None, 9),
+        ledger.events("", one.id, -1, 0),
+        ledger.steps("", one.id),
+        ledger.oldest(),
+        ledger.why("", one.id),
+        ledger.batch("", "b"),
+        ledger.in_batch("", "b", "", 9),
+        ledger.schedule("", "s"),
+        ledger.schedules("", "", 9),
+        ledger.cancel("", one.id),
+        ledger.cancel_all("", Filter()),
+    )
+    for each in asked:
+        with pytest.raises(Unavailable):
+            await each
+    monkeypatch.undo()
+
+    assert await ledger.task("", one.id) == one
