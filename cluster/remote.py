@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import pickle
 import time
 from inspect import isfunction
@@ -72,13 +73,14 @@ class Remote:
         self._handle: Any = None
 
     async def call(self, method: str, *args: Any, patience: float = 0.0, **named: Any) -> Any:
-        """What the method returns; what it raises is raised here. Raises Unavailable when `patience` is over."""
-        ends = time.monotonic() + patience
-        pause = 0.02
+        """What the method returns; what it raises is raised here. Raises Unavailable when the actor has been away for
+        longer than `patience`, however long it had waited with the answer before."""
+        ends, pause = math.inf, 0.02
         while True:
             try:
                 return await self._once(method, args, named)
             except Away as error:
+                ends = min(ends, time.monotonic() + patience)
                 if time.monotonic() + pause > ends:
                     raise Unavailable(f"{self._name} does not answer: {error}") from error
             await asyncio.sleep(pause)

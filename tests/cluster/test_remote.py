@@ -31,7 +31,9 @@ class Actor(Answering):
     def __init__(self) -> None:
         self.through_ray: list[str] = []
         self.called = 0
-        self.doorway = Doorway({"add": self.add, "refuse": self.refuse, "break_down": self.break_down, "die": self.die})
+        methods = (self.add, self.refuse, self.break_down, self.die, self.wait)
+        self.doorway = Doorway({method.__name__: method for method in methods})
+        self.done = asyncio.Event()
         self.place: Door | None = None
 
     async def add(self, one: int, *, other: int) -> int:
@@ -50,6 +52,11 @@ class Actor(Answering):
         """Its process ends in the middle of the call."""
         self.called += 1
         self.doorway.close()
+
+    async def wait(self) -> str:
+        self.called += 1
+        await self.done.wait()
+        return "done"
 
     async def door(self) -> Door | None:
         return self.place
@@ -180,6 +187,19 @@ async def test_a_call_that_breaks_in_the_middle_is_made_again(caller: Caller) ->
     dying.cancel()
 
     assert first.called == 1
+
+
+async def test_patience_begins_when_the_actor_is_away_not_with_the_call(caller: Caller) -> None:
+    first = await caller.start()
+    waiting = asyncio.create_task(caller.call("wait", patience=0.2))
+    await asyncio.sleep(0.25)
+    assert first.called == 1
+    second = await caller.start()
+    second.done.set()
+
+    first.doorway.close()
+
+    assert await waiting == "done"
 
 
 async def test_whoever_has_no_patience_is_told_at_once(caller: Caller) -> None:
