@@ -56,7 +56,8 @@ def hold(rule: Rule, running: int, now: float) -> Hold | None:
     if rule.rate_count is not None and rule.rate_seconds is not None:
         if rule.rate_count == 0:
             return Hold("rate")
-        free = rule.arrival - rule.rate_seconds * (1 - 1 / rule.rate_count)
+        arrival = _arrival(rule.arrival, rule.rate_count, rule.rate_seconds, now)
+        free = arrival - rule.rate_seconds * (1 - 1 / rule.rate_count)
         if now < free:
             return Hold("rate", free)
     return None
@@ -66,4 +67,12 @@ def spent(rule: Rule, now: float) -> Rule:
     """The rule after one more task has started."""
     if not rule.rate_count or rule.rate_seconds is None:
         return rule
-    return rule._replace(arrival=max(rule.arrival, now) + rule.rate_seconds / rule.rate_count)
+    arrival = _arrival(rule.arrival, rule.rate_count, rule.rate_seconds, now)
+    return rule._replace(arrival=max(arrival, now) + rule.rate_seconds / rule.rate_count)
+
+
+def _arrival(stored: float, count: int, seconds: float, now: float) -> float:
+    """The state of the rate. One that lies further ahead than its starts can have brought it is of a slower rule, or of
+    a clock that was set back since: then it is as if the rate were all but used up."""
+    each = seconds / count
+    return stored if stored <= now + seconds + each else now + seconds - 2 * each

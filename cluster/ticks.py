@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from agents import RubatoError
@@ -60,6 +60,7 @@ class Ticks:
         self.waiting = 0  # rows of the moves that wait
         self._woken = asyncio.Event()
         self._looked_at = 0.0  # for leases that ran out
+        self._handed_out_at = 0.0
         self._fenced: Fenced | None = None
         self._loaded = False
         self.book = Book(store, clock)
@@ -189,12 +190,17 @@ class Ticks:
     async def _hand_out(self, batch: list[_Move]) -> dict[str, list[Claim]]:
         book, now = self.book, self._clock.now()
         self._expire()
-        for owner in book.later.due(now):
+        for owner in self._worth_a_look(book, now):
             book.reconsider(owner)
         await book.ready.fill(now, book.writes)
         reporting = {move.listener[0].id: move.listener for move in batch if move.listener}
         listeners = self._parking.listeners() | reporting
         return assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
+
+    def _worth_a_look(self, book: Book, now: float) -> Iterable[tuple[str, str]]:
+        """The keys whose hold may be over: all of them where the clock was set back, for they were told by it."""
+        back, self._handed_out_at = now < self._handed_out_at, now
+        return [*book.later.due(now), *(book.passed if back else ())]
 
     def _answer(self, batch: list[_Move], outcomes: list[Any], claims: dict[str, tuple[Claim, ...]]) -> None:
         reporting = {move.listener[0].id for move in batch if move.listener}

@@ -75,6 +75,19 @@ async def test_a_pause_ends_by_itself(ledger: Ledger, clock: ManualClock) -> Non
     assert len(await pull) == 1
 
 
+async def test_a_clock_that_is_set_back_holds_no_key_until_it_has_caught_up(ledger: Ledger, clock: ManualClock) -> None:
+    await ledger.set_rule(Rule("", "default", rate_count=1, rate_seconds=60.0))
+    await ledger.submit(submission(task(), task()))
+    worker = Caller(ledger, hello())
+    await worker.claims()
+    pull = asyncio.create_task(worker.claims())
+    assert await given(pull) == []
+
+    clock.advance(-3600)
+
+    assert len(await pull) == 1
+
+
 async def test_a_rate_holds_over_a_restart_of_the_ledger(store: ShakyStore, clock: ManualClock) -> None:
     async with running(store, clock) as first:
         await first.set_rule(Rule("", "default", rate_count=2, rate_seconds=60.0))

@@ -54,6 +54,19 @@ def test_a_rate_that_was_not_used_saves_no_more_than_its_count() -> None:
     assert started == 5
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_rate_that_is_further_ahead_than_its_starts_explain_goes_on_at_its_pace(count: int) -> None:
+    """As after the clock was set back, or where a slower rule was replaced."""
+    rule, starts = Rule("", "k", rate_count=count, rate_seconds=10.0, arrival=3700.0), []
+    for now in range(100, 161):
+        while hold(rule, 0, now) is None:
+            rule = spent(rule, now)
+            starts.append(now)
+
+    assert starts[0] == 100
+    assert len(starts) in (6 * count + 1, 6 * count + 2)
+
+
 def test_a_hold_by_rate_ends_when_it_says() -> None:
     rule = Rule("", "k", rate_count=3, rate_seconds=3.0)
     while (held := hold(rule, 0, 50.0)) is None:
