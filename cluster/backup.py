@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import StoreProblem
-from .schema import VERSION
-from .sqlite import migrate
+from .schema import VERSION, migrate
 from .store import Owner
 
 PAGES = 1024  # copied between two words on how far it is

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from .errors import Fenced
 from .history import EMITTED, assemble, discarding, implied, restarts
 from .limits import Rule
-from .pages import cut, weight
+from .pages import ALL, cut, weight, whole, within
 from .schedule import Schedule
 from .store import (
     EventRow,
@@ -193,8 +193,9 @@ class MemoryStore:
 
     # what is kept of a task
 
-    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
-        return {ref: self._past(ref) for ref in refs}
+    async def pasts(self, refs: Sequence[Ref], room: int = ALL) -> dict[Ref, Past]:
+        pasts = ((ref, self._past(ref)) for ref in refs)
+        return within(((ref, Past(large=True) if whole(past) > room else past) for ref, past in pasts), room)
 
     async def steps(self, tenant: str, id: str) -> list[Step]:
         rows = self._step_rows((tenant, id))

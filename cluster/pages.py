@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from .task import Task
+from .store import Past, SignalRow, StepRow
+from .task import Ref, Task
 
 PAGE_BYTES = 8 * 2**20
+ROW_BYTES = 256  # what a row has beside what users sent, about
+ALL = 2**62  # room for whatever there is
 
 Row = TypeVar("Row")
+PastRow = TypeVar("PastRow", StepRow, SignalRow)
 
 
 def size(text: str | None) -> int:
@@ -38,3 +42,35 @@ def cut(rows: Iterable[Row], weigh: Callable[[Row], int]) -> list[Row]:
 def is_cut(tasks: Iterable[Task]) -> bool:
     """Whether the page may have ended before its number of rows was reached."""
     return sum(map(weight, tasks)) >= PAGE_BYTES
+
+
+def heft(row: StepRow | SignalRow) -> int:
+    """What a row of a past has, in bytes."""
+    return ROW_BYTES + size(row.value if isinstance(row, StepRow) else row.payload)
+
+
+def fitting(rows: Iterable[PastRow], room: int) -> list[PastRow] | None:
+    """The rows, None where they have more than that."""
+    found = []
+    for row in rows:
+        found.append(row)
+        room -= heft(row)
+        if room < 0:
+            return None
+    return found
+
+
+def whole(past: Past) -> int:
+    """What all rows of a past have."""
+    return sum(map(heft, past.steps)) + sum(map(heft, past.signals))
+
+
+def within(pasts: Iterable[tuple[Ref, Past]], room: int) -> dict[Ref, Past]:
+    """The first of them that have no more than that together."""
+    found: dict[Ref, Past] = {}
+    for ref, past in pasts:
+        room -= whole(past)
+        if room < 0:
+            break
+        found[ref] = past
+    return found

@@ -13,7 +13,7 @@ from . import queries as sql
 from .errors import StoreProblem, Unavailable
 from .history import EMITTED, assemble, discarding, restarts
 from .limits import Rule
-from .pages import PAGE_BYTES
+from .pages import ALL, PAGE_BYTES, ROW_BYTES
 from .postgres_link import BY_FILTER, BY_INDEX, read_url
 from .postgres_reads import Readers
 from .postgres_writer import PAUSE, Writer
@@ -59,11 +59,19 @@ _TASK = ",".join(f"t.{name}" for name in Task._fields)
 _ASKED_FOR = "unnest($1::text[], $2::text[]) r(tenant, id)"
 _MANY = f"select {_TASK} from {_ASKED_FOR} join task t on t.tenant=r.tenant and t.id=r.id"
 _OF_R = "x where x.tenant=r.tenant and x.task=r.id"
-_PASTS = (
-    f"select r.tenant, r.id, {_rows('step_row', StepRow._fields, f'from step {_OF_R} order by seq')},"
+_BYTES = (
+    f"(select coalesce(sum(octet_length(value)+{ROW_BYTES}),0) from step {_OF_R})"
+    f" +(select coalesce(sum(octet_length(payload)+{ROW_BYTES}),0) from signal {_OF_R} and taken=0)"
+)
+_SIZED = f"select r.*, {_BYTES} bytes from unnest($1::text[], $2::text[]) with ordinality r(tenant, id, place)"
+_FITTING = f"select *, sum(bytes) filter (where bytes<=$3) over (order by place) so_far from ({_SIZED}) r"
+_PASTS = (  # of those that are too large by themselves there is a row without anything
+    "select r.tenant, r.id, r.bytes<=$3,"
+    f" {_rows('step_row', StepRow._fields, f'from step {_OF_R} and r.bytes<=$3 order by seq')},"
     f" (select count(*) from event {_OF_R} and step='' and type in {EMITTED}),"
     f" array(select distinct step from event {_OF_R} and type='step.started'),"
-    f" {_rows('signal_row', SignalRow._fields, f'from signal {_OF_R} and taken=0 order by number')} from {_ASKED_FOR}"
+    f" {_rows('signal_row', SignalRow._fields, f'from signal {_OF_R} and taken=0 and r.bytes<=$3 order by number')}"
+    f" from ({_FITTING}) r where coalesce(r.so_far,0)<=$3"
 )
 # Task and events in one statement, and so of one moment.
 _PAGE = reduce(
@@ -198,9 +206,9 @@ class PostgresStore:
 
     # what is kept of a task
 
-    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
-        rows = await self._look(_PASTS, *_columns(dict.fromkeys(refs))) if refs else ()
-        return {(row[0], row[1]): _past(*row[2:]) for row in rows}
+    async def pasts(self, refs: Sequence[Ref], room: int = ALL) -> dict[Ref, Past]:
+        rows = await self._look(_PASTS, *_columns(dict.fromkeys(refs)), room) if refs else ()
+        return {(tenant, id): _past(*past) if fits else Past(large=True) for tenant, id, fits, *past in rows}
 
     async def steps(self, tenant: str, id: str) -> list[Step]:
         rows = await self._asked.fetch(_numbered(sql.STEPS), tenant, id)

@@ -13,6 +13,7 @@ from .claims import LEASE, Beat, Called, Ending, Entry, Held, Report, Verdict
 from .families import call_child
 from .store import StepRow
 from .task import State, Task
+from .verdicts import too_large
 from .waits import Waits
 
 Known = dict[tuple[str, str], Task]
@@ -77,6 +78,14 @@ def release(book: Book, claims: Iterable[Held]) -> None:
         holding = book.running.get(claim[:2])
         if holding is not None and holding.task.fence == claim[2]:
             book.requeue(holding, counted=False)
+
+
+def refuse(book: Book, claims: Iterable[Held]) -> None:
+    """End the tasks that no worker can be handed any more; a claim that is not the newest changes nothing."""
+    for claim in claims:
+        holding = book.running.get(claim[:2])
+        if holding is not None and holding.task.fence == claim[2]:
+            book.finish(holding, State.FAILED, error=too_large(holding.task))
 
 
 def worker_lost(book: Book, worker: str, *, fault: bool) -> None:

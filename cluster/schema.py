@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+from .errors import StoreProblem
+
 # A task's columns follow cluster.task.Task field by field. `without rowid` keeps a task in one b-tree whose order,
 # by UUIDv7, is that of arrival.
 _FIRST = (
@@ -130,3 +134,18 @@ _SECOND = (
 
 MIGRATIONS = (_FIRST, _SECOND)
 VERSION = len(MIGRATIONS)
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring an older schema forward, one version in one transaction; refuse a newer one."""
+    version = db.execute("pragma user_version").fetchone()[0]
+    if version > VERSION:
+        raise StoreProblem(
+            f"this store was written by a newer Rubato (schema {version}, this one knows {VERSION}); run that version"
+        )
+    for number in range(version, VERSION):
+        db.execute("begin immediate")
+        for statement in MIGRATIONS[number]:
+            db.execute(statement)
+        db.execute(f"pragma user_version={number + 1}")
+        db.execute("commit")

@@ -19,9 +19,9 @@ from . import queries as sql
 from .errors import Fenced, StoreProblem, Unavailable
 from .history import assemble, discarding, restarts
 from .limits import Rule
-from .pages import cut, weight
+from .pages import ALL, cut, fitting, heft, weight, within
 from .schedule import Schedule
-from .schema import MIGRATIONS, VERSION
+from .schema import migrate
 from .sqlite_writes import statements
 from .store import (
     EventRow,
@@ -250,8 +250,8 @@ class SqliteStore:
         last, report = self._reads.execute(sql.PROGRESS, (fence, tenant, id, tenant, id)).fetchone()
         return Progress(1 + last, report)
 
-    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
-        return {ref: self._past(*ref) for ref in refs}
+    async def pasts(self, refs: Sequence[Ref], room: int = ALL) -> dict[Ref, Past]:
+        return within(((ref, self._past(*ref, room)) for ref in refs), room)
 
     async def steps(self, tenant: str, id: str) -> list[Step]:
         return [
@@ -322,16 +322,20 @@ class SqliteStore:
     def _value(self, query: str, *values: Any) -> Any:
         return self._reads.execute(query, values).fetchone()[0]
 
-    def _past(self, tenant: str, id: str) -> Past:
+    def _past(self, tenant: str, id: str, room: int) -> Past:
         ref = (tenant, id)
-        recorded = self._step_rows(tenant, id)
-        done = {row.name + row.key for row in recorded}
+        steps = fitting((StepRow(*row) for row in self._reads.execute(sql.STEPS, ref)), room)
+        room -= sum(map(heft, steps or ()))
+        signals = fitting((SignalRow(*row) for row in self._reads.execute(sql.SIGNALS, ref)), room)
+        if steps is None or signals is None:
+            return Past(large=True)
+        done = {row.name + row.key for row in steps}
         started = (step for (step,) in self._reads.execute(sql.STARTED, ref))
         return Past(
-            tuple(recorded),
+            tuple(steps),
             self._value(sql.EMITTED_COUNT, *ref),
             tuple(step for step in started if step not in done),
-            tuple(SignalRow(*row) for row in self._reads.execute(sql.SIGNALS, ref)),
+            tuple(signals),
         )
 
     def _step_rows(self, tenant: str, id: str) -> list[StepRow]:
@@ -382,18 +386,3 @@ def _connection(path: Path) -> sqlite3.Connection:
     for pragma in PRAGMAS:
         db.execute(f"pragma {pragma}")
     return db
-
-
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring an older schema forward, one version in one transaction; refuse a newer one."""
-    version = db.execute("pragma user_version").fetchone()[0]
-    if version > VERSION:
-        raise StoreProblem(
-            f"this store was written by a newer Rubato (schema {version}, this one knows {VERSION}); run that version"
-        )
-    for number in range(version, VERSION):
-        db.execute("begin immediate")
-        for statement in MIGRATIONS[number]:
-            db.execute(statement)
-        db.execute(f"pragma user_version={number + 1}")
-        db.execute("commit")

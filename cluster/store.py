@@ -171,6 +171,7 @@ class Past(NamedTuple):
     emitted: int = 0  # events outside of steps
     started: tuple[str, ...] = ()  # steps that began once and for all and may not begin again, as `name + key`
     signals: tuple[SignalRow, ...] = ()  # those that no wait has taken, in order
+    large: bool = False  # there is more than was asked for, and nothing of it is here
 
 
 class Sweep(NamedTuple):
@@ -255,8 +256,9 @@ class Store(Protocol):
 
     # what is kept of a task
 
-    async def pasts(self, refs: Sequence[Ref]) -> dict[Ref, Past]:
-        """What earlier claims left of each of these tasks."""
+    async def pasts(self, refs: Sequence[Ref], room: int = ...) -> dict[Ref, Past]:
+        """What earlier claims left of the first of these tasks, as many as have no more than `room` bytes together, by
+        `cluster.pages.heft`; one that has more by itself is `large`."""
 
     async def steps(self, tenant: str, id: str) -> list[Step]:
         """The recorded steps in the order they were recorded."""

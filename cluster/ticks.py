@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from agents import RubatoError
 from agents.errors import Overloaded
-from agents.journal import StepId, StepRecord
 
 from .assigning import assign
 from .book import Book, Clock
-from .claims import LEASE, Answer, Claim, Held, Orders, SignalSent
+from .claims import LEASE, Answer, Claim, Held, Orders
 from .errors import Fenced, Unavailable
+from .handing import hand_over, held, read_pasts
 from .parking import Listener, Parking
-from .reporting import expire, release, renew_all
+from .reporting import expire, refuse, release, renew_all
 from .stats import Stats
-from .store import Past, Store, StoreFailed, Writes
+from .store import Store, StoreFailed, Writes
 
 log = logging.getLogger("rubato.ledger")
 
@@ -229,18 +229,19 @@ class Ticks:
 
     async def _with_pasts(self, granted: dict[str, list[Claim]]) -> dict[str, tuple[Claim, ...]]:
         """Claims of tasks that ran before, or were sent signals before they did, carry what there is of them."""
-        refs = [claim.task.ref for claims in granted.values() for claim in claims if _has_past(claim)]
         try:
-            pasts = await self._store.pasts(refs) if refs else {}
+            pasts = await read_pasts(self._store, granted)
         except Exception as error:  # noqa: BLE001 - whatever it is, the commit has happened: the claims go back
             log.warning("claims could not be handed over: %s", error)
-            lost = [_held(claim) for claims in granted.values() for claim in claims]
+            lost = [held(claim) for claims in granted.values() for claim in claims]
             self.move(lambda book, _: release(book, lost))
             return {}
-        return {
-            worker: tuple(_with_past(claim, pasts.get(claim.task.ref)) for claim in claims)
-            for worker, claims in granted.items()
-        }
+        handed = hand_over(granted, pasts)
+        if handed.back or handed.refused:
+            log.warning("too large: %d claims beside others, %d by themselves", len(handed.back), len(handed.refused))
+            self.move(lambda book, _: release(book, handed.back))
+            self.move(lambda book, _: refuse(book, handed.refused))
+        return handed.claims
 
     async def _recover(self, batch: list[_Move], error: Exception) -> None:
         """Go on after a tick that failed, from what the store says."""
@@ -327,22 +328,3 @@ def _resolve(move: _Move, outcome: Any) -> None:
         move.answer.set_exception(outcome)
     else:
         move.answer.set_result(outcome)
-
-
-def _held(claim: Claim) -> Held:
-    return claim.task.tenant, claim.task.id, claim.task.fence
-
-
-def _has_past(claim: Claim) -> bool:
-    return claim.task.fence > 1 or claim.task.events > 0 or claim.task.signals > 0
-
-
-def _with_past(claim: Claim, past: Past | None) -> Claim:
-    if past is None:
-        return claim
-    return claim._replace(
-        journal=tuple(StepRecord(StepId(row.name, row.key), row.digest, row.value) for row in past.steps),
-        emitted=past.emitted,
-        started=past.started,
-        signals=tuple(SignalSent(row.number, row.name, row.payload) for row in past.signals),
-    )

@@ -40,6 +40,23 @@ def policy(task: Task, of_agent: Retry) -> Retry:
         return of_agent
 
 
+def too_large(task: Task) -> str:
+    """The error of a task of which too much was recorded."""
+    return json.dumps(
+        {
+            "type": "too_large",
+            "title": "Too much is recorded",
+            "detail": (
+                "What the task has recorded, with its input and its signals, is more than a worker can be handed."
+                " Keep large values as artifacts (ctx.artifact), of which a step records a reference only; then submit"
+                " the task anew, or fork it from an early step."
+            ),
+            "step": None,
+            "attempt": task.attempts,
+        }
+    )
+
+
 def expired(task: Task) -> str:
     """The error of a task that was not over when its deadline passed; its `cause` is that of the last attempt that
     failed, which nothing else may tell."""

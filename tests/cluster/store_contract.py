@@ -251,6 +251,21 @@ class StoreContract(QueueingContract, KeepingContract, SweepingContract):
         assert [(row.number, row.payload) for row in pasts[one.ref].signals] == [(0, "0"), (2, "2"), (3, "3")]
         assert pasts[two.ref] == Past()
 
+    async def test_as_many_pasts_are_read_as_there_is_room_for(self, store: Store) -> None:
+        small, large, last = (task() for _ in range(3))
+        writes = new(small, large, last)
+        writes.steps += [step_row(one, "think", 1) for one in (small, last)]
+        writes.steps.append(step_row(large, "think", 1)._replace(value='"' + "é" * 1000 + '"'))
+        writes.signals.append(SignalRow(*last.ref, 0, "go", '"' + "é" * 300 + '"', 5.0))
+        await store.commit(writes)
+        refs = [small.ref, large.ref, last.ref]
+        pasts = await store.pasts(refs)
+
+        assert await store.pasts(refs, 1200) == {small.ref: pasts[small.ref], large.ref: Past(large=True)}
+        assert await store.pasts(refs[1:], 1200) == {large.ref: Past(large=True), last.ref: pasts[last.ref]}
+        assert await store.pasts(refs, 2600) == {ref: pasts[ref] for ref in refs[:2]}
+        assert await store.pasts(refs, 4000) == pasts
+
     async def test_a_key_that_exists_fails_the_transaction(self, store: Store) -> None:
         one, two = task(), task()
         for each, fails in ((one, False), (two, True)):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
+from cluster import handing
 from cluster.claims import LEASE, Ending, Verdict
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.task import Task
 
-from .callers import Caller, ShakyStore, held_of, pass_by, running, settled
+from .callers import Caller, ShakyStore, held_of, pass_by, running, settled, started, state
 from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
 
 
@@ -245,3 +247,38 @@ async def test_a_replay_is_handed_its_journal(ledger: Ledger) -> None:
 
     assert [str(record.id) for record in again.journal] == ["one#0"]
     assert (again.emitted, again.task.attempts) == (1, 2)
+
+
+async def test_claims_that_do_not_fit_into_one_answer_come_in_several(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Caller(ledger, hello(slots=3))
+    for claim in [await started(ledger, worker) for _ in range(3)]:
+        await worker.report(report(claim, 1, step(value=f'"{"x" * 1000}"')))
+    monkeypatch.setattr(handing, "ROOM", 2000)
+    await ledger.worker_lost("w1", fault=False)
+
+    again = Caller(ledger, hello("w2", slots=3))
+    found = [await again.claim() for _ in range(3)]
+
+    assert len({claim.task.id for claim in found}) == 3
+    assert all(len(claim.journal) == claim.task.attempts == 1 for claim in found)
+
+
+async def test_a_task_that_fits_into_no_answer_fails_and_holds_up_no_other(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Caller(ledger, hello())
+    large = await started(ledger, worker)
+    await worker.report(report(large, 1, step(value=f'"{"x" * 1000}"')))
+    monkeypatch.setattr(handing, "ROOM", 500)
+    await worker.report(report(large, 2, verdict=Verdict(Ending.RETRY, error="{}", retry_at=0.0)))
+
+    other = await started(ledger, worker)
+    await settled()
+
+    failed = await state(ledger, large.task.id)
+    error = json.loads(failed.error or "{}")
+    assert other.task.id != failed.id
+    assert (failed.state, error["type"]) == ("failed", "too_large")
+    assert "artifact" in error["detail"]
