@@ -112,7 +112,8 @@ def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply,
     async def needs(store: Store, _: bool) -> _Found:
         row = await _row(store, ref, once)
         started = (await store.pasts([ref]))[ref].started
-        return _Found(await store.task(*ref), row, await store.steps(*ref), started, await store.task(tenant, new_id))
+        steps = await _steps(store, ref)
+        return _Found(await store.task(*ref), row, steps, started, await store.task(tenant, new_id))
 
     def apply(book: Book, found: _Found) -> Task | None:
         source, known = book.look(ref, found.task), book.look((tenant, new_id), found.forked)
@@ -123,6 +124,14 @@ def forked(ref: Ref, new_id: str, fork: Fork, once: Once | None) -> tuple[Apply,
         return task
 
     return apply, needs
+
+
+async def _steps(store: Store, ref: Ref) -> list[Step]:
+    """The whole journal."""
+    steps: list[Step] = []
+    while page := await store.steps(*ref, steps[-1].seq if steps else -1):
+        steps += page
+    return steps
 
 
 async def _row(store: Store, ref: Ref, once: Once | None) -> KeyRow | None:

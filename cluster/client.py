@@ -81,8 +81,8 @@ class LedgerClient(Protocol):
     async def events(self, tenant: str, id: str, after: int, wait: float) -> EventPage | None:
         """Committed events with a higher number than `after` (-1: all); waits up to `wait` seconds for the first."""
 
-    async def steps(self, tenant: str, id: str) -> list[Step] | None:
-        """The journal in the order it was recorded."""
+    async def steps(self, tenant: str, id: str, after: int = -1) -> list[Step] | None:
+        """A page of the journal in the order it was recorded, of steps with a higher number than `after`."""
 
     async def counts(self) -> Counts: ...
 

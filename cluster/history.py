@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from .pages import cut, is_cut, size
 from .store import EventRow, StepRow
 from .task import ENDED, TERMINAL_EVENTS, Event, Task
 
@@ -19,14 +20,16 @@ def implied(step: StepRow) -> EventRow:
 
 
 def assemble(task: Task, rows: Iterable[EventRow], after: int, limit: int) -> list[Event]:
-    """The first `limit` events numbered above `after`, in order, from as many rows of them, steps' among these.
+    """A page of the events numbered above `after`, at most `limit`, from as many rows of them in order, steps' among
+    these.
 
     Two kinds have no row: the task's first claim is its first `attempt.started`, and its end its last event.
     """
-    found = [Event(row.seq, row.type, row.at, row.attempt, row.step or None, row.data) for row in rows]
+    events = (Event(row.seq, row.type, row.at, row.attempt, row.step or None, row.data) for row in rows)
+    found = cut(events, _weight)
     if after < 0 and task.started_at is not None and not any(event.seq == 0 for event in found):
         found.append(Event(0, "attempt.started", task.started_at, 1, None, "{}"))
-    if task.state in ENDED and task.ended_at is not None and task.events - 1 > after:
+    if task.state in ENDED and task.ended_at is not None and task.events - 1 > after and not is_cut(found, _weight):
         found.append(_ending(task, task.ended_at))
     found.sort()
     return found[:limit]
@@ -50,6 +53,10 @@ def discarding(events: Sequence[Event], stale: Iterable[tuple[int, str]]) -> lis
             event = event._replace(data=json.dumps({**json.loads(event.data), "discard": lost}))
         found.append(event)
     return found
+
+
+def _weight(event: Event) -> int:
+    return size(event.data)
 
 
 def _restarts(event: Event) -> bool:

@@ -151,9 +151,9 @@ class Ledger(Scheduling):
                     return EventPage(tuple(events), ended)
                 await within(news, left)
 
-    async def steps(self, tenant: str, id: str) -> list[Step] | None:
-        """The journal in the order it was recorded."""
-        return None if await self._reads.task(tenant, id) is None else await self._reads.steps(tenant, id)
+    async def steps(self, tenant: str, id: str, after: int = -1) -> list[Step] | None:
+        """A page of the journal in the order it was recorded, of steps numbered above `after`."""
+        return None if await self._reads.task(tenant, id) is None else await self._reads.steps(tenant, id, after)
 
     async def counts(self) -> Counts:
         """Tasks by agent and state, from memory, and the ticks of this ledger."""

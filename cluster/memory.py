@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from .errors import Fenced
 from .history import EMITTED, assemble, discarding, implied, restarts
 from .limits import Rule
-from .pages import ALL, cut, weight, whole, within
+from .pages import ALL, cut, heft, weight, whole, within
 from .schedule import Schedule
 from .store import (
     EventRow,
@@ -197,9 +197,9 @@ class MemoryStore:
         pasts = ((ref, self._past(ref)) for ref in refs)
         return within(((ref, Past(large=True) if whole(past) > room else past) for ref, past in pasts), room)
 
-    async def steps(self, tenant: str, id: str) -> list[Step]:
-        rows = self._step_rows((tenant, id))
-        return [Step(row.name, row.key, row.digest, row.value, row.seq, row.attempt, row.at) for row in rows]
+    async def steps(self, tenant: str, id: str, after: int = -1) -> list[Step]:
+        rows = (row for row in self._step_rows((tenant, id)) if row.seq > after)
+        return cut((Step(*(getattr(row, name) for name in Step._fields)) for row in rows), heft)
 
     async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
         task = self._tasks.get((tenant, id))

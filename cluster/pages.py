@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from .store import Past, SignalRow, StepRow
-from .task import Ref, Task
+from .task import Ref, Step, Task
 
 PAGE_BYTES = 8 * 2**20
 ROW_BYTES = 256  # what a row has beside what users sent, about
@@ -39,14 +39,14 @@ def cut(rows: Iterable[Row], weigh: Callable[[Row], int]) -> list[Row]:
     return page
 
 
-def is_cut(tasks: Iterable[Task]) -> bool:
-    """Whether the page may have ended before its number of rows was reached."""
-    return sum(map(weight, tasks)) >= PAGE_BYTES
+def is_cut(page: Iterable[Row], weigh: Callable[[Row], int]) -> bool:
+    """Whether the page may have ended for its bytes, and there are more rows."""
+    return sum(map(weigh, page)) >= PAGE_BYTES
 
 
-def heft(row: StepRow | SignalRow) -> int:
-    """What a row of a past has, in bytes."""
-    return ROW_BYTES + size(row.value if isinstance(row, StepRow) else row.payload)
+def heft(row: Step | StepRow | SignalRow) -> int:
+    """What a step or a signal has, in bytes."""
+    return ROW_BYTES + size(row.payload if isinstance(row, SignalRow) else row.value)
 
 
 def fitting(rows: Iterable[PastRow], room: int) -> list[PastRow] | None:

@@ -40,11 +40,13 @@ def _numbered(query: str) -> str:
     return first + "".join(f"${place}{part}" for place, part in enumerate(others, 1))
 
 
+_WEIGHT = "+".join(f"coalesce(octet_length({column}),0)" for column in ("input", "output", "error"))
+
+
 @lru_cache(256)
-def _page(query: str, columns: str = sql.COLUMNS, sent: tuple[str, ...] = ("input", "output", "error")) -> str:
-    """The query for no more of its rows, in their order, than a page has: `sent` are the columns that users fill."""
-    bytes = "+".join(f"coalesce(octet_length({column}),0)" for column in sent)
-    before = f"sum({bytes}) over (rows between unbounded preceding and 1 preceding)"
+def _page(query: str, columns: str = sql.COLUMNS, weight: str = _WEIGHT) -> str:
+    """The query for no more of its rows, in their order, than a page has."""
+    before = f"sum({weight}) over (rows between unbounded preceding and 1 preceding)"
     return (
         f"select {columns} from (select {columns}, coalesce({before},0) before from ({query}) found) sized"
         f" where before<{PAGE_BYTES}"
@@ -75,7 +77,9 @@ _PASTS = (  # of those that are too large by themselves there is a row without a
 )
 # Task and events in one statement, and so of one moment.
 _PAGE = reduce(
-    lambda query, value: query.replace("?", value, 1), ("$1", "$2", "$3", "$1", "$2", "$3", "$4"), sql.EVENTS
+    lambda query, value: query.replace("?", value, 1),
+    ("$1", "$2", "$3", "$1", "$2", "$3", "$4"),
+    _page(sql.EVENTS, ",".join(EventRow._fields), "octet_length(data)"),
 )
 _EVENTS = (
     f"select {_TASK}, {_rows('event_row', EventRow._fields, f'from ({_PAGE}) page')}"
@@ -90,6 +94,7 @@ _QUEUES = (  # from one queue to the next, however long each is
 _REFERENCED = (
     "select s from unnest($2::text[]) s where (select true from reference where tenant=$1 and sha256=s limit 1)"
 )
+_JOURNAL = _page(sql.JOURNAL, ",".join(Step._fields), f"octet_length(value)+{ROW_BYTES}")
 _ALARMS = f"select ({sql.NEXT_WAKE}), ({sql.NEXT_OVERDUE})"
 
 # A record of a row, in half the time of Task(*row).
@@ -210,11 +215,8 @@ class PostgresStore:
         rows = await self._look(_PASTS, *_columns(dict.fromkeys(refs)), room) if refs else ()
         return {(tenant, id): _past(*past) if fits else Past(large=True) for tenant, id, fits, *past in rows}
 
-    async def steps(self, tenant: str, id: str) -> list[Step]:
-        rows = await self._asked.fetch(_numbered(sql.STEPS), tenant, id)
-        return [
-            Step(row.name, row.key, row.digest, row.value, row.seq, row.attempt, row.at) for row in map(_step, rows)
-        ]
+    async def steps(self, tenant: str, id: str, after: int = -1) -> list[Step]:
+        return [Step(*row) for row in await self._asked.fetch(_numbered(_JOURNAL), tenant, id, after)]
 
     async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
         rows = await self._asked.fetch(_EVENTS, tenant, id, after, limit)

@@ -8,7 +8,7 @@ from .history import EMITTED, RECORDED
 from .limits import Rule
 from .schedule import Schedule
 from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
-from .task import Filter, Task
+from .task import Filter, Step, Task
 
 MOVING = Task._fields[Task._fields.index("state") :]
 FIXED = len(Task._fields) - len(MOVING)
@@ -46,6 +46,7 @@ BATCH = "select state, count(*) from task where tenant=? and batch_id=? group by
 IN_BATCH = f"{SELECT} where tenant=? and batch_id=? and id>? order by id limit ?"
 
 STEPS = f"select {','.join(StepRow._fields)} from step where tenant=? and task=? order by seq"
+JOURNAL = f"select {','.join(Step._fields)} from step where tenant=? and task=? and seq>? order by seq"
 _IMPLIED = {"type": f"'{RECORDED}'", "step": "name||key", "data": "'{}'"}
 EVENTS = (  # and what steps imply, of (tenant, id, after, tenant, id, after, limit)
     f"select {','.join(EventRow._fields)} from event where tenant=? and task=? and seq>?"

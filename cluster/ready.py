@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from .alarms import Alarms
 from .fair import Turns
-from .pages import is_cut
+from .pages import is_cut, weight
 from .store import Queue, Writes
 from .task import Ref, State, Task
 
@@ -326,7 +326,7 @@ class Ready:
             limit *= 2
             rows = await self._read(queue, now, limit)
         tasks = [task for task in rows if writes.find((task.tenant, task.id)) is None]
-        edge = _key(rows[-1]) if len(rows) == limit or is_cut(rows) else _END
+        edge = _key(rows[-1]) if len(rows) == limit or is_cut(rows, weight) else _END
         tasks += [
             task
             for task in writes.pending()

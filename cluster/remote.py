@@ -192,8 +192,8 @@ class RemoteLedger:
     async def events(self, tenant: str, id: str, after: int, wait: float) -> EventPage | None:
         return cast(EventPage | None, await self._ask("events", tenant, id, after, wait))
 
-    async def steps(self, tenant: str, id: str) -> list[Step] | None:
-        return cast(list[Step] | None, await self._ask("steps", tenant, id))
+    async def steps(self, tenant: str, id: str, after: int = -1) -> list[Step] | None:
+        return cast(list[Step] | None, await self._ask("steps", tenant, id, after))
 
     async def counts(self) -> Counts:
         return cast(Counts, await self._ledger.call("counts"))

@@ -253,11 +253,8 @@ class SqliteStore:
     async def pasts(self, refs: Sequence[Ref], room: int = ALL) -> dict[Ref, Past]:
         return within(((ref, self._past(*ref, room)) for ref in refs), room)
 
-    async def steps(self, tenant: str, id: str) -> list[Step]:
-        return [
-            Step(row.name, row.key, row.digest, row.value, row.seq, row.attempt, row.at)
-            for row in self._step_rows(tenant, id)
-        ]
+    async def steps(self, tenant: str, id: str, after: int = -1) -> list[Step]:
+        return cut((Step(*row) for row in self._reads.execute(sql.JOURNAL, (tenant, id, after))), heft)
 
     async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
         # One snapshot, so that a task seen as ended has all of its events.
@@ -337,9 +334,6 @@ class SqliteStore:
             tuple(step for step in started if step not in done),
             tuple(signals),
         )
-
-    def _step_rows(self, tenant: str, id: str) -> list[StepRow]:
-        return [StepRow(*row) for row in self._reads.execute(sql.STEPS, (tenant, id))]
 
     async def _list(self, query: str, values: Sequence[Any], take: Callable[[Any], list[Any]] = list) -> list[Any]:
         """What is taken of a query that may scan: in a thread, on a connection of its own."""

@@ -185,9 +185,9 @@ class Store(Protocol):
     """What a ledger needs of a database. One ledger opens it; every commit checks that it still owns it.
 
     Reads see committed facts only. Those that may look at many rows (`tasks`, `batch`, `oldest`, `sweep`) do not hold
-    up the loop for them. Where tasks are large, those that have a next page (`tasks`, `in_batch`, `ready`, `wakes`,
-    `overdue`, `children`, `untold`, `orphans`) bring fewer than `limit`, as cluster.pages has it. A read raises
-    Unavailable where the store cannot be reached.
+    up the loop for them. Where rows are large, those that have a next page (`tasks`, `in_batch`, `ready`, `wakes`,
+    `overdue`, `children`, `untold`, `orphans`, `steps`, `events`) bring fewer than `limit`, as cluster.pages has it. A
+    read raises Unavailable where the store cannot be reached.
     """
 
     async def open(self, store_id: str, generation: int) -> Owner:
@@ -260,8 +260,8 @@ class Store(Protocol):
         """What earlier claims left of the first of these tasks, as many as have no more than `room` bytes together, by
         `cluster.pages.heft`; one that has more by itself is `large`."""
 
-    async def steps(self, tenant: str, id: str) -> list[Step]:
-        """The recorded steps in the order they were recorded."""
+    async def steps(self, tenant: str, id: str, after: int = ...) -> list[Step]:
+        """A page of the recorded steps numbered above `after` (by default all), in the order they were recorded."""
 
     async def events(self, tenant: str, id: str, after: int, limit: int) -> tuple[Task | None, list[Event]]:
         """The task, and its events numbered above `after`, in order, both of one moment; those that other rows imply

@@ -217,6 +217,7 @@ def _add_accounts(app: FastAPI, tasks: Tasks, streams: Streams) -> None:
         tasks.steps,
         "A task's journal",
         doc.TASK_ID,
+        *doc.queries(forms.StepsQuery),
         answers={200: schemas.StepList},
         problems=[404, 503],
     )

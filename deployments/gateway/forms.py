@@ -217,6 +217,12 @@ class NewLimit(Form):
     paused_until: Annotated[ToCome | None, Field(description="start nothing before; the year 9999: without end")] = None
 
 
+class StepsQuery(Form):
+    """Which steps of a journal."""
+
+    cursor: Annotated[int, Field(ge=-1, lt=2**31, description="`next_cursor` of the page before")] = -1
+
+
 class LimitQuery(Form):
     """Which of the keys that have limits."""
 

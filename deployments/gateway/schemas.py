@@ -174,7 +174,7 @@ class StepList(Document):
     """A task's journal, in the order it was recorded."""
 
     items: list[Step]
-    next_cursor: None
+    next_cursor: str | None
 
 
 class Event(Document):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cluster.pages import is_cut
+from cluster.pages import heft, is_cut, weight
 from cluster.task import State
 
 from ..documents import list_json, log_json, step_json, task_json
 from ..prefer import applied, preference
 from .answers import JSON_LINES, json_answer, known, task_answer, task_id
-from .forms import ListQuery, query
+from .forms import ListQuery, StepsQuery, query
 from .services import Services, tenant_of
 
 
@@ -32,13 +32,13 @@ class Tasks:
         asked = query(request, ListQuery)
         found = await self._ledger.tasks(tenant_of(request), asked.filter, asked.cursor, asked.limit + 1)
         page = found[: asked.limit]
-        more = len(found) > len(page) or is_cut(page)
+        more = len(found) > len(page) or is_cut(page, weight)
         return json_answer(list_json(map(task_json, page), page[-1].id if more else None))
 
     async def steps(self, request: Request) -> Response:
-        id = task_id(request)
-        steps = known(await self._ledger.steps(tenant_of(request), id), id)
-        return json_answer(list_json(map(step_json, steps)))
+        id, asked = task_id(request), query(request, StepsQuery)
+        steps = known(await self._ledger.steps(tenant_of(request), id, asked.cursor), id)
+        return json_answer(list_json(map(step_json, steps), str(steps[-1].seq) if is_cut(steps, heft) else None))
 
     async def logs(self, request: Request) -> Response:
         id, tenant = task_id(request), tenant_of(request)

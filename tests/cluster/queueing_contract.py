@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cluster.limits import Rule
-from cluster.pages import PAGE_BYTES, is_cut
+from cluster.pages import PAGE_BYTES, is_cut, weight
 from cluster.store import Queue, Store, Writes
 from cluster.task import DEFAULT_KEY, RESUMED, Filter, State
 
@@ -75,8 +75,8 @@ class QueueingContract:
         assert await store.tasks("", Filter(batch_id="b"), tasks[1].id, 10) == [tasks[0]]
         assert await store.in_batch("", "b", "", 10) == tasks[:2]
         assert await store.ready(Queue(AGENT, "", "k"), 0.0, 10) == queued[:2]
-        assert is_cut(queued[:2])
-        assert not is_cut(queued[:1])
+        assert is_cut(queued[:2], weight)
+        assert not is_cut(queued[:1], weight)
         for found in (await store.wakes(9.0, 10), await store.overdue(9.0, 10), await store.children("", "p", 10)):
             assert len(found) == 2
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cluster.errors import Fenced, StoreProblem
+from cluster.pages import PAGE_BYTES
 from cluster.store import KeyRow, Past, SignalRow, Store, StoreFailed, Writes
 from cluster.task import Event, Filter, State
 
@@ -250,6 +251,20 @@ class StoreContract(QueueingContract, KeepingContract, SweepingContract):
         assert pasts[one.ref].started == ("pay#0",)
         assert [(row.number, row.payload) for row in pasts[one.ref].signals] == [(0, "0"), (2, "2"), (3, "3")]
         assert pasts[two.ref] == Past()
+
+    async def test_a_page_of_a_journal_and_of_events_ends_where_it_has_enough_bytes(self, store: Store) -> None:
+        one = task(started_at=2.0, ended_at=9.0, state=State.CANCELED, attempts=1, events=8)
+        large = '"' + "é" * (PAGE_BYTES // 4) + '"'  # in UTF-8 half a page and a little
+        writes = new(one)
+        writes.steps += [step_row(one, f"s{seq}", seq)._replace(value=large) for seq in (1, 2, 3)]
+        writes.events += [event_row(one, seq)._replace(data=large) for seq in (4, 5, 6)]
+        await store.commit(writes)
+
+        assert [step.seq for step in await store.steps("", one.id)] == [1, 2]
+        assert [step.seq for step in await store.steps("", one.id, 2)] == [3]
+        assert await store.steps("", one.id, 3) == []
+        for after, seqs in ((-1, [0, 1, 2, 3, 4, 5]), (4, [5, 6]), (5, [6, 7]), (6, [7]), (7, [])):
+            assert [event.seq for event in (await store.events("", one.id, after, 100))[1]] == seqs
 
     async def test_as_many_pasts_are_read_as_there_is_room_for(self, store: Store) -> None:
         small, large, last = (task() for _ in range(3))

@@ -68,6 +68,7 @@ async def plan(url: str, query: str, settings: dict[str, str], values: Sequence[
         ("task_pkey", postgres._EVENTS),
         ("event_pkey", postgres._EVENTS),
         ("event_pkey", sql.STALE),
+        ("step_pkey", postgres._JOURNAL),
         ("task_running", sql.RUNNING),
         ("task_queued", sql.READY),
         ("task_queued", sql.AHEAD),

@@ -136,6 +136,22 @@ async def test_steps_are_shown_in_the_order_they_were_recorded(
     ]
 
 
+async def test_a_journal_of_large_values_comes_in_pages(
+    client: httpx.AsyncClient, hand: Hand, submitted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await hand.take()
+    for name in ("find", "draft", "check"):
+        await hand.step(claim, name, "1")
+    monkeypatch.setattr(pages, "PAGE_BYTES", 2 * pages.ROW_BYTES)
+
+    first = (await client.get(f"/v1/tasks/{submitted}/steps")).json()
+    rest = (await client.get(f"/v1/tasks/{submitted}/steps", params={"cursor": first["next_cursor"]})).json()
+
+    assert [step["name"] for step in first["items"]] == ["find", "draft"]
+    assert [step["name"] for step in rest["items"]] == ["check"]
+    assert rest["next_cursor"] is None
+
+
 async def test_logs_are_json_lines(client: httpx.AsyncClient, submitted: str, said: dict[str, list[LogLine]]) -> None:
     said[submitted] = [LogLine(1.5, submitted, "", 1, "INFO", "stdout", "one\ntwo"), *[]]
 
