@@ -135,6 +135,9 @@ class Rows(list[Any]):
     def fetchall(self) -> list[Any]:
         return self
 
+    def close(self) -> None:
+        return
+
 
 class Connection:
     """What the store uses of a connection of sqlite3's, over one of apsw's on such a disk."""
