@@ -138,7 +138,9 @@ class WorkerLink(Protocol):
 
 
 class Beat(NamedTuple):
-    """The answer to a heartbeat: the claims of the list that are not this worker's any more, and runs to cancel."""
+    """The answer to a heartbeat: the claims of the list that are not this worker's any more, runs to cancel, and the
+    claims of which nobody can say now. All others are renewed."""
 
     lost: tuple[Held, ...]
     cancels: tuple[Held, ...] = ()
+    unsure: tuple[Held, ...] = ()

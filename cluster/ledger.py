@@ -30,6 +30,7 @@ from .waiters import Waiters, within
 
 EVENT_PAGE = 1000
 AHEAD = 10_000  # tasks that are counted to tell a place in the queue
+TELL_SECONDS = 1.0  # that a heartbeat waits for what it is to tell: less than a worker waits for its answer
 BULK = 1000  # tasks that one tick cancels or retries
 
 Found = TypeVar("Found")
@@ -305,6 +306,7 @@ class Ledger(Scheduling):
         """Renews the leases of the claims held, and takes back those that never arrived.
 
         What there is to tell is told when it is durable: a worker throws away what it has of a claim that is lost.
+        Where that takes long, because the store is away, its other claims are renewed meanwhile.
         """
         beat, missing = reporting.beat(self._read_book(), worker, latest, open, held)
         if beat == Beat(()) and not missing:  # whatever becomes of a tick under way: so it is while the store is away
@@ -315,8 +317,13 @@ class Ledger(Scheduling):
             reporting.release(book, missing)
             return beat
 
-        told: Beat = await self._ticks.move(tell)
-        return told
+        told = self._ticks.move(tell)
+        await asyncio.wait([told], timeout=TELL_SECONDS)
+        if told.done() and told.exception() is None:
+            return told.result()  # type: ignore[no-any-return]
+        self._ticks.refuse_fenced()
+        told.add_done_callback(asyncio.Future.exception)  # it is heard; a later heartbeat asks anew
+        return Beat((), unsure=beat.lost)
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """A worker's process has ended: its claims are free once this returns, and it is not let in again."""

@@ -141,7 +141,7 @@ class Worker:
 
     def _heard(self, sent: float, picture: Picture, beat: Beat) -> None:
         for held in picture.held:
-            if held in self._attempts:
+            if held in self._attempts and held not in beat.unsure:
                 self._attempts[held].lease.renew(sent)
         for held in beat.lost:
             self.lose(held)

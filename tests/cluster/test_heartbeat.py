@@ -124,6 +124,36 @@ async def test_a_claim_that_arrives_late_has_the_less_of_its_lease() -> None:
     assert ran == [0]
 
 
+async def test_a_claim_of_which_the_ledger_is_unsure_is_kept_and_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, go = ManualClock(), asyncio.Event()
+    ran: list[int] = []
+
+    async def script(ctx: Context, given: Given) -> int:
+        await go.wait()
+        return await ctx.step("work", work, given.n)
+
+    async def work(n: int) -> int:
+        ran.append(n)
+        return n
+
+    link = MemoryLink()
+    async with working(link, script, clock=lambda: clock.time) as worker:
+        row = link.submit()
+        await link.until(lambda: bool(worker.held()))
+        clock.advance(LEASE)
+        with monkeypatch.context() as patched:
+            patched.setattr(link, "beat", lambda worker, latest, open, held: Beat((), unsure=held))
+            await beat(worker)
+        go.set()
+        await settle()
+        assert (ran, len(worker.held())) == ([], 1)
+
+        await beat(worker)
+        await link.ended(row)
+
+    assert ran == [0]
+
+
 async def test_the_thread_beats_while_the_loop_is_busy() -> None:
     busy = asyncio.Event()
 

@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from cluster.claims import Beat
 from cluster.errors import Fenced, Unavailable
 from cluster.ledger import Ledger
 from cluster.limits import Rule
@@ -14,7 +15,7 @@ from cluster.memory import MemoryStore
 from cluster.store import StoreFailed, Writes
 from cluster.task import Filter
 
-from .callers import Caller, held_of, running
+from .callers import Caller, held_of, opened, running
 from .making import COMPLETED, ManualClock, hello, report, submission, task
 
 
@@ -112,19 +113,41 @@ async def test_workers_keep_what_they_hold_while_it_is_away(ledger: Ledger, stor
 
 async def test_a_result_that_could_not_be_stored_is_not_lost_to_its_worker(ledger: Ledger, store: FarStore) -> None:
     caller = Caller(ledger, hello())
-    await ledger.submit(submission())
-    claim = await caller.claim()
+    await ledger.submit(submission(task(), task()))
+    claim, other = await caller.claims()
     store.away = True
     with pytest.raises(Unavailable):
         await caller.report(report(claim, 1, verdict=COMPLETED))
 
-    with pytest.raises(Unavailable):
-        await caller.beat(claim)
+    beat = await ledger.beat("w1", 9, (), (held_of(claim), held_of(other)))
+    assert beat == Beat((), unsure=(held_of(claim),))
     store.away = False
     await _until_accepted(ledger)
 
     assert await caller.beat(claim) == []
     assert await caller.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
+async def test_a_heartbeat_is_answered_in_time_though_a_commit_is_not(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.ledger.TELL_SECONDS", 0.01)
+    store = await opened()
+    async with running(store, clock) as ledger:
+        caller = Caller(ledger, hello())
+        await ledger.submit(submission(task(), task()))
+        claim, other = await caller.claims()
+        store.gate.clear()
+        reported = asyncio.create_task(caller.report(report(claim, 1, verdict=COMPLETED)))
+        while len(ledger.book.running) == 2:
+            await asyncio.sleep(0)
+
+        beat = await ledger.beat("w1", 9, (), (held_of(claim), held_of(other)))
+        store.gate.set()
+
+        assert beat == Beat((), unsure=(held_of(claim),))
+        assert await reported == []
+        assert await caller.beat(claim, other) == [held_of(claim)]
 
 
 async def test_what_a_failed_tick_made_of_the_book_is_told_to_nobody(ledger: Ledger, store: FarStore) -> None:
