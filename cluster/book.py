@@ -84,9 +84,8 @@ class Book:
         self.rules = {(rule.tenant, rule.key): rule for rule in await store.rules()}
         for queue in await store.queues():
             self.ready.know(queue)
-            due = await store.due(queue, now)
-            if due is not None:
-                self.ready.wake(queue, due)
+        for queue, at in await store.dues(now):
+            self.ready.wake(queue, at)
         for task in await store.running():
             events, reported = await store.progress(task.tenant, task.id, task.fence)
             self.hold(task, events=max(events, task.events), reported=reported, call=None, alone=bool(task.isolated))

@@ -158,6 +158,10 @@ class MemoryStore:
         later = self._those(lambda task: task.state == State.QUEUED and _queue(task) == queue and task.run_at > now)
         return min((task.run_at for task in later), default=None)
 
+    async def dues(self, now: float) -> list[tuple[Queue, float]]:
+        found = [(queue, await self.due(queue, now)) for queue in await self.queues()]
+        return [(queue, at) for queue, at in found if at is not None]
+
     async def ahead(self, task: Task, now: float, limit: int) -> int:
         return min(limit, sum(1 for other in self._queued(_queue(task), now) if _place(other) < _place(task)))
 

@@ -182,6 +182,9 @@ class PostgresStore:
     async def due(self, queue: Queue, now: float) -> float | None:
         return await self._value(sql.DUE, *queue, now)  # type: ignore[no-any-return]
 
+    async def dues(self, now: float) -> list[tuple[Queue, float]]:
+        return [(Queue(*queue), at) for *queue, at in await self._look(sql.DUES, now)]
+
     async def ahead(self, task: Task, now: float, limit: int) -> int:
         rows = await self._asked.fetch(_numbered(sql.AHEAD), *sql.ahead(task, now, limit))
         return int(rows[0][0])

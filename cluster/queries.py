@@ -24,6 +24,10 @@ READY = (
 )
 _QUEUED = "from task where state='queued' and agent=? and tenant=? and limit_key=?"
 DUE = f"select min(run_at) {_QUEUED} and run_at>0 and run_at>?"  # the first condition opens task_delayed
+DUES = (
+    "select agent, tenant, limit_key, min(run_at) from task where state='queued' and run_at>0 and run_at>?"
+    " group by agent, tenant, limit_key"
+)
 # Each part is one range of task_queued; as conditions with `or` between them they would take a walk through all of it.
 AHEAD = (
     f"select count(*) from (select 1 {_QUEUED} and run_at<=? and priority>?"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from .alarms import Alarms
@@ -16,8 +15,9 @@ WINDOW = 24_576  # tasks of one queue kept in memory; the rest stays in the stor
 WINDOWS = 32_768  # tasks of all queues together ...
 WINDOW_BYTES = 64 * 2**20  # ... and their inputs; a queue that is served may go a little beyond
 REFILL = 2048  # tasks that one look at the store brings ...
-REFILL_FULL = 16  # ... and while there is no room
+REFILL_FULL = 16  # ... and while there is no room, or fewer where there are many queues
 FILL = 4096  # tasks that one tick reads, or a little more; each look counts as 16
+LOOKS = FILL // 16  # queues that are looked into before they are asked for; the others, when their turn comes
 
 Owner = tuple[str, str]  # (tenant, limit key)
 Key = tuple[int, int, str]  # (-priority, rank, id): smallest first
@@ -60,7 +60,7 @@ class Window:
         self._inside: dict[Ref, Task] = {}
         self._room = room
         self._all = all
-        self.suspects: deque[Task] = deque()  # tasks to run alone
+        self.suspects: list[Task] = []  # tasks to run alone
         self.edge = edge  # at the start nothing is known
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Window:
         if task is not None:
             self._count(task, -1)
         elif self.suspects:
-            self.suspects = deque(suspect for suspect in self.suspects if suspect.ref != ref)
+            self.suspects = [suspect for suspect in self.suspects if suspect.ref != ref]
 
     def forget(self) -> None:
         """Know nothing, so that the store is read again."""
@@ -150,6 +150,7 @@ class Line:
     def __init__(self) -> None:
         self.room = Room()
         self.windows: dict[Owner, Window] = {}
+        self.unread: set[Owner] = set()  # queues that nobody has looked into, nor is about to
         self.turns: Turns[Owner] = Turns()
         self.suspects: dict[Owner, None] = {}  # owners of tasks to run alone
 
@@ -180,9 +181,12 @@ class Ready:
     def know(self, queue: Queue) -> None:
         """A queue with tasks in the store of which nothing else is known."""
         line = self.line(queue.agent)
-        line.windows.setdefault(queue.owner, Window(line.room, self._room))
+        if queue.owner not in line.windows:
+            line.windows[queue.owner] = Window(line.room, self._room)
+            line.unread.add(queue.owner)
         line.turns.join(queue.owner)
-        self._hungry[queue] = None
+        if len(self._hungry) < LOOKS or queue.owner not in line.unread:
+            self._look_into(queue)
 
     def add(self, task: Task, now: float) -> None:
         """A task that became queued: in the window if it is due, else an alarm for when it will be."""
@@ -237,7 +241,8 @@ class Ready:
             self._hungry[queue] = None
 
     def next(self, agent: str) -> tuple[Owner, Task] | None:
-        """Whose turn it is among the agent's queues, and its next task; `take` or `pass_over` must follow."""
+        """Whose turn it is among the agent's queues, and its next task; `take` or `pass_over` must follow. None where
+        there is none, or one has to look into queues first."""
         line = self.line(agent)
         while (owner := line.turns.next()) is not None:
             window = line.windows[owner]
@@ -246,7 +251,9 @@ class Ready:
                 return owner, task
             line.turns.leave(owner)
             if not window.whole:
-                self._hungry[Queue(agent, *owner)] = None
+                self._look_into(Queue(agent, *owner))
+                if len(self._hungry) >= LOOKS:
+                    break  # else a tick would look into all queues that there are
         return None
 
     def take(self, agent: str, owner: Owner, weight: float) -> Task:
@@ -256,7 +263,7 @@ class Ready:
         task = window.pop()
         line.turns.serve(owner, weight)
         if window.hungry:
-            self._hungry[Queue(agent, *owner)] = None
+            self._look_into(Queue(agent, *owner))
         line.let_go(owner, window)
         return task
 
@@ -287,23 +294,28 @@ class Ready:
         line = self._lines[agent]
         line.suspects[owner] = line.suspects.pop(owner)
         window = line.windows[owner]
-        task = window.suspects.popleft()
+        task = window.suspects.pop(0)
         line.let_go(owner, window)
         return task
 
     def any(self, agent: str) -> bool:
-        """Whether a task of the agent is in memory."""
+        """Whether a task of the agent is in memory, or may be once it is asked for."""
         found = self._lines.get(agent)
-        return found is not None and (found.room.tasks > 0 or bool(found.suspects))
+        return found is not None and (found.room.tasks > 0 or bool(found.suspects) or bool(found.unread))
 
     def size(self, agent: str) -> int:
-        """How many tasks of the agent are in memory, ready to be handed out."""
+        """How many tasks of the agent are ready to be handed out, at least: in memory, and one of each unread queue."""
         found = self._lines.get(agent)
-        return 0 if found is None else found.room.tasks
+        return 0 if found is None else found.room.tasks + len(found.unread)
 
     def _look_after(self, queue: Queue, window: Window) -> None:
         if window.hungry:
-            self._hungry[queue] = None
+            self._look_into(queue)
+
+    def _look_into(self, queue: Queue) -> None:
+        """Have the next tick do so."""
+        self._hungry[queue] = None
+        self._lines[queue.agent].unread.discard(queue.owner)
 
     async def _ring(self, now: float, writes: Writes) -> None:
         """Let queues whose alarm has come be read again, and set the next, by the store and by what this tick moves."""
@@ -318,9 +330,15 @@ class Ready:
                 if task.state == State.QUEUED and task.run_at > now:
                     self.wake(Queue(task.agent, task.tenant, task.limit_key), task.run_at)
 
+    def _refill(self) -> int:
+        if not self._room.full:
+            return REFILL
+        queues = sum(len(line.windows) for line in self._lines.values())
+        return max(1, min(REFILL_FULL, WINDOWS // queues))
+
     async def _fill(self, queue: Queue, now: float, writes: Writes) -> int:
         """Says how many tasks it read."""
-        limit = REFILL_FULL if self._room.full else REFILL
+        limit = self._refill()
         rows = await self._read(queue, now, limit)
         while len(rows) == limit and all(task.isolated for task in rows):  # what runs alone must not hide the rest
             limit *= 2

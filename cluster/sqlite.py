@@ -225,6 +225,9 @@ class SqliteStore:
     async def due(self, queue: Queue, now: float) -> float | None:
         return self._value(sql.DUE, *queue, now)  # type: ignore[no-any-return]
 
+    async def dues(self, now: float) -> list[tuple[Queue, float]]:
+        return [(Queue(*queue), at) for *queue, at in await self._list(sql.DUES, [now])]
+
     async def ahead(self, task: Task, now: float, limit: int) -> int:
         return int(self._value(sql.AHEAD, *sql.ahead(task, now, limit)))
 

@@ -184,10 +184,10 @@ class Sweep(NamedTuple):
 class Store(Protocol):
     """What a ledger needs of a database. One ledger opens it; every commit checks that it still owns it.
 
-    Reads see committed facts only. Those that may look at many rows (`tasks`, `batch`, `oldest`, `sweep`) do not hold
-    up the loop for them. Where rows are large, those that have a next page (`tasks`, `in_batch`, `ready`, `wakes`,
-    `overdue`, `children`, `untold`, `orphans`, `steps`, `events`) bring fewer than `limit`, as cluster.pages has it. A
-    read raises Unavailable where the store cannot be reached.
+    Reads see committed facts only. Those that may look at many rows (`tasks`, `batch`, `dues`, `oldest`, `sweep`) do
+    not hold up the loop for them. Where rows are large, those that have a next page (`tasks`, `in_batch`, `ready`,
+    `wakes`, `overdue`, `children`, `untold`, `orphans`, `steps`, `events`) bring fewer than `limit`, as cluster.pages
+    has it. A read raises Unavailable where the store cannot be reached.
     """
 
     async def open(self, store_id: str, generation: int) -> Owner:
@@ -231,6 +231,9 @@ class Store(Protocol):
 
     async def due(self, queue: Queue, now: float) -> float | None:
         """The moment after `now` at which the queue's next task becomes due, None if none does."""
+
+    async def dues(self, now: float) -> list[tuple[Queue, float]]:
+        """These moments of all queues that have one."""
 
     async def ahead(self, task: Task, now: float, limit: int) -> int:
         """How many tasks of its queue, at most `limit`, are due and come before this one."""

@@ -42,6 +42,8 @@ class QueueingContract:
         assert await store.due(QUEUE, 10.0) == 60.0
         assert await store.due(QUEUE, 60.0) == 70.0
         assert await store.due(named, 10.0) is None
+        assert await store.dues(10.0) == [(QUEUE, 60.0)]
+        assert await store.dues(70.0) == []
 
     async def test_a_queue_is_of_one_agent_tenant_and_limit_key_and_resumed_tasks_go_first(self, store: Store) -> None:
         first, resumed = task(limit_key="k"), task(limit_key="k", rank=RESUMED)

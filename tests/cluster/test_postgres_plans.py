@@ -74,6 +74,7 @@ async def plan(url: str, query: str, settings: dict[str, str], values: Sequence[
         ("task_queued", sql.AHEAD),
         ("task_queued", postgres._QUEUES),
         ("task_delayed", sql.DUE),
+        ("task_delayed", sql.DUES),
         ("task_waiting", sql.WAKES),
         ("task_deadline", sql.OVERDUE),
         ("task_waiting", postgres._ALARMS),

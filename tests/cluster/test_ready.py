@@ -261,3 +261,29 @@ async def test_nothing_is_kept_of_a_queue_that_has_nothing() -> None:
 
     assert list(line.line(AGENT).windows) == [("", "k2")]
     assert len(line.line(AGENT).turns) == 1
+
+
+async def test_of_many_queues_only_those_whose_turn_comes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "WINDOWS", 30)
+    monkeypatch.setattr(ready, "LOOKS", 5)
+    tasks = [task(limit_key=f"k{n % 100}") for n in range(1000)]
+    shelf = Shelf(*tasks)
+    line = shelf.make()
+    for n in range(100):
+        line.know(Queue(AGENT, "", f"k{n}"))
+
+    await line.fill(0.0, Writes())
+    assert shelf.reads == 5
+    assert line.any(AGENT)
+    taken: list[Task] = []
+    most = 0
+    while len(taken) < 1000:
+        while (found := line.next(AGENT)) is not None:
+            taken.append(line.take(AGENT, found[0], 1.0))
+            del shelf.tasks[taken[-1].ref]
+        await line.fill(0.0, Writes())
+        most = max(most, line.line(AGENT).room.tasks)
+
+    assert most <= 30 + 100
+    assert sorted(taken) == sorted(tasks)
+    assert all(len({each.limit_key for each in taken[at : at + 200]}) == 100 for at in range(0, 1000, 200))
