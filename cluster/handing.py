@@ -16,7 +16,6 @@ from .task import Ref
 ROOM = LARGEST // 8 * 7  # bytes of inputs and pasts; the rest of an answer is small
 
 Granted = Mapping[str, list[Claim]]  # by worker
-_NOTHING = Past()
 
 
 class Handed(NamedTuple):
@@ -43,15 +42,16 @@ def hand_over(granted: Granted, pasts: Mapping[Ref, Past]) -> Handed:
     for worker, claims in granted.items():
         carried = []
         for claim in claims:
-            past = pasts.get(claim.task.ref) if _has_past(claim) else _NOTHING
-            needed = size(claim.task.input) + whole(past or _NOTHING)
+            past = pasts.get(claim.task.ref)
+            missing = past is None and _has_past(claim)
+            needed = size(claim.task.input) + (whole(past) if past else 0)
             if needed > ROOM or (past and past.large):
                 handed.refused.append(held(claim))
-            elif past is None or needed > left:
+            elif missing or needed > left:
                 handed.back.append(held(claim))
             else:
                 left -= needed
-                carried.append(_with_past(claim, past) if past is not _NOTHING else claim)
+                carried.append(_with_past(claim, past) if past else claim)
         if carried:
             handed.claims[worker] = tuple(carried)
     return handed
