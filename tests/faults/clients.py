@@ -115,6 +115,7 @@ class Client:
         return str(ids.pop())
 
     async def _follow(self, id: str) -> None:
+        task = None
         while self._waits():
             task = await self._ask("GET", f"/v1/tasks/{id}", 200, wait=WAIT)
             if task["state"] in ENDED:

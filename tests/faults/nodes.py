@@ -49,13 +49,14 @@ class SecondNode:
         self.stop()
 
     def restart(self) -> None:
-        """Another node in its place, once it has a raylet."""
+        """Another node in its place, once Ray counts it; the one before may be counted for a while yet."""
+        before = set(self._ids())
         self._process = self._start()
         ends = time.monotonic() + START_SECONDS
-        while not self._raylets():
+        while before.issuperset(self._ids()):
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < ends, self.log()
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def log(self) -> str:
         """What was said while it started."""
@@ -72,8 +73,11 @@ class SecondNode:
     @property
     def id(self) -> str:
         """As Ray has it."""
-        (id,) = [node["NodeID"] for node in ray.nodes() if node["Alive"] and "GPU" in node["Resources"]]
-        return str(id)
+        (id,) = self._ids()
+        return id
+
+    def _ids(self) -> list[str]:
+        return [str(node["NodeID"]) for node in ray.nodes() if node["Alive"] and "GPU" in node["Resources"]]
 
     def until_known(self) -> None:
         """Whoever places actors has it in its view, which comes to a node some time after the cluster counts it: until

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.remote import POOL, Remote
 from tests.postgres import OwnServer, make_database
 
 from .history import read
@@ -67,5 +68,5 @@ async def run(site: Site, seconds: int, say: Say, more: Callable[[random.Random]
     kills = ", ".join(f"{number} {kind}" for kind, number in sorted(killer.kills.items()))
     report = [f"seed {seed}, {seconds} s of kills, {took:.0f} s in all", f"kills {kills}", *history.report()]
     say("report", "\n  ".join(report))
-    assert history.breaches() == [], f"seed {seed}"
+    assert history.breaches() == [], f"seed {seed}; the pool: {await Remote(POOL).call('describe', patience=5)}"
     assert all(killer.kills[kind] for kind in kinds), killer.kills
