@@ -74,8 +74,10 @@ class Ticks:
         self._loaded = True
         self._looked_at = self._clock.monotonic()
         self.look()
-        if fresh:
+        if fresh:  # before whatever came meanwhile: no report of theirs counts any more
+            came, self._moves = self._moves, []
             self._release_old([holding.held for holding in self.book.running.values()])
+            self._moves += came
 
     def move(
         self, apply: Apply, needs: Needs | None = None, listener: Listener | None = None, *, rows: int = 1

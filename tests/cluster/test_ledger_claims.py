@@ -207,6 +207,31 @@ async def test_a_new_generation_frees_what_the_last_ones_workers_held(store: Sha
     assert (claim.task.attempts, claim.task.isolated) == (1, 0)
 
 
+async def test_a_new_generation_takes_no_report_of_the_last_ones_workers_even_while_it_starts(
+    store: ShakyStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(store, clock) as first:
+        await first.submit(submission())
+        old = Caller(first, hello("old"))
+        claim = await old.claim()
+    owner, running_tasks, read = store.take(), store.running, asyncio.Event()
+    await store.open(owner.store_id, owner.generation)
+
+    async def slowly() -> list[Task]:
+        await read.wait()
+        return await running_tasks()
+
+    monkeypatch.setattr(store, "running", slowly)
+    async with running(store, clock, fresh=True) as second:
+        old.ledger = second
+        reported = asyncio.create_task(old.report(report(claim, 1, verdict=COMPLETED)))
+        await settled()
+        read.set()
+
+        assert await reported == [held_of(claim)]
+        assert (await state(second, claim.task.id)).output is None
+
+
 async def test_a_new_generation_keeps_what_it_gave_out_before_it_freed_the_old(
     store: ShakyStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
