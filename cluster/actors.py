@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool kn
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
 OPEN_SECONDS = 5.0  # that a call waits for the ledger's store to be opened
 HANG_UP = 1.0  # seconds after which a ledger that was fenced ends its connections: its last answers have left by then
-RETRY_SECONDS = 3.0  # after which a ledger that could not open its store ends, for the next one to try
+RETRY_SECONDS = 3.0  # after which a ledger or a pool that cannot go on ends, for its next life to try
 
 
 class LedgerPlan(NamedTuple):
@@ -204,7 +205,7 @@ class Pool(pool.Pool, Answering):
     def __init__(self, plan: PoolPlan) -> None:
         self._plan = plan
         super().__init__(plan.kinds, RayFleet(plan), RemoteLedger())
-        self._running = asyncio.get_running_loop().create_task(self.run())
+        self._running = asyncio.get_running_loop().create_task(self._live())
 
     async def describe(self) -> list[dict[str, object]]:
         """The pool's status."""
@@ -213,6 +214,14 @@ class Pool(pool.Pool, Answering):
     async def pid(self) -> int:
         """The pool's process."""
         return os.getpid()
+
+    async def _live(self) -> None:
+        """What ends the keeping of workers ends this process too, a little later: its next life adopts them."""
+        try:
+            await self.run()
+        except Exception:
+            log.exception("the pool cannot go on")
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, _die)
 
     async def logs(self, tenant: str, task_id: str) -> list[tasklog.LogLine]:
         """What a task's code logged, on whichever node it ran."""
@@ -307,7 +316,8 @@ class RayFleet:
     def _handle(self, id: str) -> Any:
         for found, kind in self.alive():
             if found == id:
-                return ray.get_actor(f"{WORKER}:{kind}:{id}", namespace=NAMESPACE)
+                with suppress(ValueError):  # it has ended since
+                    return ray.get_actor(f"{WORKER}:{kind}:{id}", namespace=NAMESPACE)
         return None
 
 

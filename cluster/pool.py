@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 from agents import Resources
 from agents.catalog import Entry
@@ -16,6 +17,8 @@ from .callees import Callees, callees_of
 from .errors import Unavailable
 
 log = logging.getLogger("rubato.pool")
+
+T = TypeVar("T")
 
 RESTART_PAUSE = 1.0  # seconds before a worker that could not start is tried again; doubles up to RESTART_CAP
 RESTART_CAP = 30.0
@@ -66,7 +69,8 @@ class Losses(Protocol):
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """Raises Unavailable where it is not on record."""
 
-    async def holders(self) -> list[str]: ...
+    async def holders(self) -> list[str]:
+        """The workers that hold claims. Raises Unavailable where that is not known now."""
 
 
 def kinds(entries: Iterable[Entry], workers: int, cpus: float) -> list[Kind]:
@@ -144,7 +148,7 @@ class Pool:
 
     async def _report_missing(self, known: set[str]) -> None:
         """Workers that died while no pool watched: their claims need not wait for their leases."""
-        for worker in set(await self._ledger.holders()) - known:
+        for worker in set(await self._answered(self._ledger.holders)) - known:
             await self._tell_lost(worker, fault=True)
 
     async def _keep(self, kind: Kind, id: str | None) -> None:
@@ -160,15 +164,17 @@ class Pool:
             id = None
 
     async def _tell_lost(self, worker: str, *, fault: bool) -> None:
-        """Returns once the ledger has it on record, however long its store is away."""
+        """Returns once the ledger has it on record."""
+        await self._answered(partial(self._ledger.worker_lost, worker, fault=fault))
+
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the ledger answers, however long its store is away."""
         while True:
             try:
-                await self._ledger.worker_lost(worker, fault=fault)
+                return await ask()
             except Unavailable as error:
-                log.warning("the ledger is told again that worker %s is gone: %s", worker, error)
+                log.warning("the ledger is asked again: %s", error)
                 await asyncio.sleep(RESTART_PAUSE)
-            else:
-                return
 
     async def _start(self, kind: Kind) -> str:
         pause = RESTART_PAUSE

@@ -119,6 +119,9 @@ class Ledger:
         self.lost.append((worker, fault))
 
     async def holders(self) -> list[str]:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("the ledger is starting")
         return list(self._holders)
 
 
@@ -200,6 +203,16 @@ async def test_it_reports_those_that_died_while_no_pool_watched() -> None:
         await until(lambda: len(fleet.deaths) == 2)
 
     assert ledger.lost == [("dead", True)]
+
+
+async def test_it_begins_while_the_ledger_starts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.pool.RESTART_PAUSE", 0.001)
+    fleet, ledger = Fleet(), Ledger("gone")
+    ledger.refusals = 3
+    async with Running(fleet, ledger):
+        await until(lambda: bool(ledger.lost) and len(fleet.deaths) == 2)
+
+    assert ledger.lost == [("gone", True)]
 
 
 async def test_it_stops_workers_of_a_kind_that_is_not_wanted() -> None:
