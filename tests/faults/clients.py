@@ -54,9 +54,10 @@ class Client:
         self._over: Callable[[], bool] = lambda: True
         self._since = time.monotonic()  # when trouble was last seen
 
-    async def run(self, until: Callable[[], bool]) -> None:
-        """One errand after the other; the last one is finished whenever it was begun."""
+    async def run(self, until: Callable[[], bool], after: float) -> None:
+        """One errand after the other, from so many seconds on; the last one is finished whenever it was begun."""
         self._over = until
+        await asyncio.sleep(after)
         errands = (self._haul, self._haul_in_a_row, self._haul_many, self._juggle, self._cancel)
         while not until():
             await self._roll.choice(errands)()

@@ -35,15 +35,17 @@ class Site:
         """What the steps write into."""
         return self.rubato.folder / "trace"
 
-    async def loaded(self, clients: int, seed: int, meanwhile: Awaitable[None]) -> float:
-        """Have so many clients at work until this is over, and wait for their last errands; the seconds it took."""
+    async def loaded(self, clients: int, seed: int, meanwhile: Awaitable[None], *, late: float = 0.0) -> float:
+        """Have so many clients at work until this is over, and wait for their last errands; the seconds it took. The
+        last client comes `late` seconds after the others."""
         await self.rubato.until_ready(WORKERS)
         began = time.monotonic()
         async with gateway(self.rubato.folder, AGENTS) as http, asyncio.TaskGroup() as group:
             over = group.create_task(_awaited(meanwhile))
             for number in range(clients):
                 roll, name = random.Random(f"{seed} {number}"), f"{seed}.{number}"
-                group.create_task(Client(name, http, self.told, roll, self.trace).run(over.done))
+                after = late if number == clients - 1 else 0.0
+                group.create_task(Client(name, http, self.told, roll, self.trace).run(over.done, after))
         return time.monotonic() - began
 
 
