@@ -320,7 +320,8 @@ class Ledger(Scheduling):
         told = self._ticks.move(tell)
         await asyncio.wait([told], timeout=TELL_SECONDS)
         if told.done() and told.exception() is None:
-            return told.result()  # type: ignore[no-any-return]
+            answer: Beat = told.result()
+            return answer
         self._ticks.refuse_fenced()
         told.add_done_callback(asyncio.Future.exception)  # it is heard; a later heartbeat asks anew
         return Beat((), unsure=beat.lost)
