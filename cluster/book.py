@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from secrets import token_hex
 
 from .alarms import Alarms
 from .claims import LEASE, Claim, Held, Hello, News
@@ -61,6 +62,7 @@ class Book:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self.clock = clock
+        self.id = token_hex(8)
         self.writes = Writes()
         self.ready = Ready(store.ready, store.due)
         self.running: dict[Ref, Holding] = {}
@@ -73,7 +75,6 @@ class Book:
         self.busy: Counter[tuple[str, str]] = Counter()  # slots in use by (worker, agent)
         self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # agents in whose line a key was passed over
         self.later: Alarms[Owner] = Alarms()  # when a key that was passed over may be served again
-        self.first_call: dict[str, int] = {}  # of each worker, since this book was read
         self.news: defaultdict[str, list[tuple[Held, News]]] = defaultdict(list)  # by worker, not sent yet
         self.gone: set[Ref] = set()  # tasks that this tick deletes
 

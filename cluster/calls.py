@@ -6,9 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
-from typing import NamedTuple
 
-from .claims import Claim, Held
+from .claims import Claim, Held, Picture
 
 _NOTHING: Mapping[Held, float] = {}
 
@@ -16,15 +15,6 @@ _NOTHING: Mapping[Held, float] = {}
 def held_as(claim: Claim) -> Held:
     """What a claim is called in reports and heartbeats."""
     return claim.task.tenant, claim.task.id, claim.task.fence
-
-
-class Picture(NamedTuple):
-    """One moment: the newest call, the calls without an answer, and the claims held with the moments they time out."""
-
-    latest: int
-    open: tuple[int, ...]
-    held: tuple[Held, ...]
-    ends: tuple[float, ...]
 
 
 class Calls:
@@ -40,6 +30,8 @@ class Calls:
         self._latest = 0
         self._open: dict[int, float] = {}  # and when it was made
         self._held: dict[Held, float] = {}
+        self._book = ""  # that the ledger last told of ...
+        self._before = 0  # ... and the newest call then: those up to here may bring what an older book handed over
 
     def begin(self) -> int:
         """The number of the call that is made now."""
@@ -61,7 +53,19 @@ class Calls:
             for claim in held:
                 self._held.pop(claim, None)
 
+    def hear(self, book: str) -> None:
+        """The ledger goes by this book."""
+        with self._lock:
+            if book != self._book:
+                self._book, self._before = book, self._latest
+
     def look(self) -> Picture:
         """The picture of this moment."""
         with self._lock:
-            return Picture(self._latest, tuple(self._open), tuple(self._held), tuple(self._held.values()))
+            since = all(call > self._before for call in self._open)
+            return Picture(self._latest, tuple(self._open), tuple(self._held), self._book if since else "")
+
+    def ends(self) -> tuple[float, ...]:
+        """When the claims held time out."""
+        with self._lock:
+            return tuple(self._held.values())

@@ -128,19 +128,29 @@ class WorkerLink(Protocol):
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         """Returns once the reports are durable; may carry new claims, as `pull` does."""
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
+    def beat(self, worker: str, seen: Picture) -> Beat:
         """Renews the leases of the claims held; blocking, for the heartbeat's own thread.
 
-        `latest` is the newest call this worker made when it listed `held`, `open` those calls not yet answered: a
-        claim of this worker that is neither held nor handed over by an open or newer call never arrived, and goes
+        A claim of this worker that is neither held nor handed over by an open or newer call never arrived, and goes
         back to the queue free of charge.
         """
 
 
+class Picture(NamedTuple):
+    """What a worker sees at one moment: the newest call it made, its calls without an answer, the claims it holds, and
+    the book that it last heard of, if all these calls were made after that."""
+
+    latest: int
+    open: tuple[int, ...]
+    held: tuple[Held, ...]
+    book: str = ""
+
+
 class Beat(NamedTuple):
     """The answer to a heartbeat: the claims of the list that are not this worker's any more, runs to cancel, and the
-    claims of which nobody can say now. All others are renewed."""
+    claims of which nobody can say now; all others are renewed. `book` names the reading of the store it is given by."""
 
     lost: tuple[Held, ...]
     cancels: tuple[Held, ...] = ()
     unsure: tuple[Held, ...] = ()
+    book: str = ""

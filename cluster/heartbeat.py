@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 from threading import Event, Thread
 
-from .calls import Calls, Picture
-from .claims import Beat, WorkerLink
+from .calls import Calls
+from .claims import Beat, Picture, WorkerLink
 from .errors import Unavailable
 from .pace import Pace
 
@@ -66,9 +66,10 @@ class Heartbeat:
         picture = self._calls.look()
         sent = self._pace.clock()
         try:
-            beat = self._link.beat(self._worker, picture.latest, picture.open, picture.held)
+            beat = self._link.beat(self._worker, picture)
         except Unavailable:
             return
+        self._calls.hear(beat.book)
         if not self._stopped.is_set():
             self._loop.call_soon_threadsafe(self._heard, sent, picture, beat)
 
@@ -83,7 +84,7 @@ class Heartbeat:
             self._loop.call_soon_threadsafe(self._answer)
             return False
         overdue = self._pace.clock() - self._pace.grace
-        return any(self._moved < end < overdue for end in self._calls.look().ends)
+        return any(self._moved < end < overdue for end in self._calls.ends())
 
     def _answer(self) -> None:
         self._moved = self._pace.clock()

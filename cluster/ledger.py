@@ -12,7 +12,7 @@ from . import reporting, steering
 from .asking import all_retried, all_steered, forked, retried, steered
 from .book import Book, Clock
 from .chores import Chores
-from .claims import Answer, Beat, Called, Held, Hello, Orders, Report
+from .claims import Answer, Beat, Called, Held, Hello, Orders, Picture, Report
 from .client import Batch, Counts, EventPage, Limit, Why
 from .limits import Rule, agent_key
 from .measuring import Measuring
@@ -284,14 +284,12 @@ class Ledger(Scheduling):
         self._ticks.refuse_fenced()
         if self._parking.is_gone(worker.id):
             return Orders(stop=True)
-        self.book.first_call.setdefault(worker.id, call)
         if self.book.has_for(worker):
             self._ticks.look()  # it tells what there is: what this book says now may not be durable
         return await self._parking.park(worker, call, self._clock.now())
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         """Returns once the reports are durable; may carry new claims."""
-        self.book.first_call.setdefault(worker.id, call)
         called = [(report.tenant, entry.id) for report in reports for entry in report.entries if type(entry) is Called]
 
         def apply(book: Book, known: dict[Ref, Task] | None) -> list[Held]:
@@ -302,18 +300,18 @@ class Ledger(Scheduling):
         answer: Answer = await self._ticks.move(apply, needs, (worker, call))
         return answer
 
-    async def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
+    async def beat(self, worker: str, seen: Picture) -> Beat:
         """Renews the leases of the claims held, and takes back those that never arrived.
 
         What there is to tell is told when it is durable: a worker throws away what it has of a claim that is lost.
         Where that takes long, because the store is away, its other claims are renewed meanwhile.
         """
-        beat, missing = reporting.beat(self._read_book(), worker, latest, open, held)
-        if beat == Beat(()) and not missing:  # whatever becomes of a tick under way: so it is while the store is away
+        beat, missing = reporting.beat(self._read_book(), worker, seen)
+        if not (beat.lost or beat.cancels or missing):  # so it is whatever becomes of a tick under way
             return beat
 
         def tell(book: Book, _: None) -> Beat:
-            beat, missing = reporting.beat(book, worker, latest, open, held)
+            beat, missing = reporting.beat(book, worker, seen)
             reporting.release(book, missing)
             return beat
 
@@ -324,11 +322,10 @@ class Ledger(Scheduling):
             return answer
         self._ticks.refuse_fenced()
         told.add_done_callback(asyncio.Future.exception)  # it is heard; a later heartbeat asks anew
-        return Beat((), unsure=beat.lost)
+        return Beat((), unsure=beat.lost, book=beat.book)
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """A worker's process has ended: its claims are free once this returns, and it is not let in again."""
-        self.book.first_call.pop(worker, None)
         self._parking.bury(worker)
         await self._ticks.move(lambda book, _: reporting.worker_lost(book, worker, fault=fault))
 

@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from agents import RubatoError
 
-from .claims import Answer, Beat, Held, Hello, Orders, Report, WorkerLink
+from .claims import Answer, Beat, Hello, Orders, Picture, Report, WorkerLink
 from .client import Batch, Counts, EventPage, LedgerClient, Limit, Why
 from .direct import Away, Direct, NoDoor
 from .door import Door
@@ -302,5 +302,5 @@ class RemoteLink:
         self._answered_at = time.monotonic()
         return answer
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
-        return cast(Beat, self._ledger.call_blocking("beat", worker, latest, open, held, seconds=5.0))
+    def beat(self, worker: str, seen: Picture) -> Beat:
+        return cast(Beat, self._ledger.call_blocking("beat", worker, seen, seconds=5.0))

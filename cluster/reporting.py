@@ -9,7 +9,7 @@ from agents.events import Emitted
 
 from . import waits
 from .book import Book, Holding
-from .claims import LEASE, Beat, Called, Ending, Entry, Held, Report, Verdict
+from .claims import LEASE, Beat, Called, Ending, Entry, Held, Picture, Report, Verdict
 from .families import call_child
 from .store import StepRow
 from .task import State, Task
@@ -37,33 +37,29 @@ def report(book: Book, worker: str, report: Report, known: Known) -> bool:
     return True
 
 
-def beat(
-    book: Book, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]
-) -> tuple[Beat, list[Held]]:
+def beat(book: Book, worker: str, seen: Picture) -> tuple[Beat, list[Held]]:
     """Renew the leases of the claims held. Returns what there is to tell the worker, and the claims that were handed
     to it but never arrived."""
     ends = book.clock.monotonic() + LEASE
     lost = []
-    for claim in held:
+    for claim in seen.held:
         holding = book.newest(worker, claim)
         if holding is None:
             lost.append(claim)
         else:
             holding.lease_ends = ends
-    first = book.first_call.get(worker)
 
     def arrived(call: int | None) -> bool:
         """Whether the answer to this call must have."""
         if call is not None:
-            return call <= latest and call not in open
-        # Handed over before this book was read: its answer came, or was lost, once all calls of then have ended.
-        return first is not None and latest >= first and all(other >= first for other in open)
+            return call <= seen.latest and call not in seen.open
+        return seen.book == book.id  # handed over before this book was read: all calls of then have ended
 
-    listed = {claim[:2] for claim in held}
+    listed = {claim[:2] for claim in seen.held}
     missing = [
         holding.held for ref, holding in book.by_worker[worker].items() if ref not in listed and arrived(holding.call)
     ]
-    return Beat(tuple(lost), tuple(cancels(book, worker))), missing
+    return Beat(tuple(lost), tuple(cancels(book, worker)), book=book.id), missing
 
 
 def cancels(book: Book, worker: str) -> list[Held]:

@@ -17,8 +17,8 @@ from agents.artifacts import ArtifactStore, artifact_store
 
 from .attempt import Attempt, Tools, Why, limit
 from .callees import Callees, callees_of
-from .calls import Calls, Picture, held_as
-from .claims import Beat, Claim, Ending, Held, Hello, Orders, Verdict, WorkerLink
+from .calls import Calls, held_as
+from .claims import Beat, Claim, Ending, Held, Hello, Orders, Picture, Verdict, WorkerLink
 from .durable import RESULT_BYTES
 from .errors import Unavailable
 from .heartbeat import Heartbeat

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from cluster.claims import Claim, Hello, Orders
+from cluster.claims import Claim, Hello, Orders, Picture
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.store import StoreFailed, Writes
@@ -57,6 +57,7 @@ class Caller:
 
     def __init__(self, ledger: Ledger, hello: Hello) -> None:
         self.ledger, self.hello, self.call = ledger, hello, 0
+        self._book, self._before = "", 0  # as cluster.calls has it
         self.given: list[Claim] = []  # claims that came with the answer to a report
 
     async def pull(self) -> Orders:
@@ -80,7 +81,11 @@ class Caller:
         return list(answer.lost)
 
     async def beat(self, *held: Claim, open: tuple[int, ...] = ()) -> list[object]:
-        beat = await self.ledger.beat(self.hello.id, self.call, open, tuple(map(held_of, held)))
+        since = all(call > self._before for call in open)
+        seen = Picture(self.call, open, tuple(map(held_of, held)), self._book if since else "")
+        beat = await self.ledger.beat(self.hello.id, seen)
+        if beat.book != self._book:
+            self._book, self._before = beat.book, self.call
         return list(beat.lost)
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from cluster.book import Clock
-from cluster.claims import Answer, Beat, Held, Hello, Orders, Report
+from cluster.claims import Answer, Beat, Hello, Orders, Picture, Report
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
@@ -29,8 +29,8 @@ class Direct:
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         return cast(Answer, await self._perhaps(lambda: self.ledger.report(worker, call, reports)))
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
-        answer = asyncio.run_coroutine_threadsafe(self.ledger.beat(worker, latest, open, held), self.loop)
+    def beat(self, worker: str, seen: Picture) -> Beat:
+        answer = asyncio.run_coroutine_threadsafe(self.ledger.beat(worker, seen), self.loop)
         return answer.result(10)
 
     async def _perhaps(self, call: Callable[[], Any]) -> Any:

@@ -10,7 +10,21 @@ from typing import Any
 
 from agents.events import Emitted
 from agents.journal import StepRecord
-from cluster.claims import Answer, Beat, Called, Claim, Ending, Entry, Held, Hello, Orders, Report, StepDone, Verdict
+from cluster.claims import (
+    Answer,
+    Beat,
+    Called,
+    Claim,
+    Ending,
+    Entry,
+    Held,
+    Hello,
+    Orders,
+    Picture,
+    Report,
+    StepDone,
+    Verdict,
+)
 from cluster.errors import Unavailable
 from cluster.task import Task
 
@@ -136,19 +150,19 @@ class MemoryLink:
         await self._leave(fails)
         return answer
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
+    def beat(self, worker: str, seen: Picture) -> Beat:
         fault = self._fault("beat")
         if fault == BEFORE:
             raise Unavailable("told to")
         mine = [row for row in self.rows.values() if row.task.worker == worker]
         newest = {row.held for row in mine}
         for row in mine:
-            if row.held not in held and row.call <= latest and row.call not in open:
+            if row.held not in seen.held and row.call <= seen.latest and row.call not in seen.open:
                 self.take_back(row)
         if fault == AFTER:
             raise Unavailable("told to")
-        cancels = tuple(row.held for row in mine if row.cancel and row.held in held)
-        return Beat(tuple(claim for claim in held if claim not in newest), cancels)
+        cancels = tuple(row.held for row in mine if row.cancel and row.held in seen.held)
+        return Beat(tuple(claim for claim in seen.held if claim not in newest), cancels)
 
     # parts
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from agents import Context
-from cluster.calls import Calls, Picture
-from cluster.claims import BEAT, LEASE, MARGIN, Beat
+from cluster.calls import Calls
+from cluster.claims import BEAT, LEASE, MARGIN, Beat, Picture
 from cluster.lease import Lease
 
 from .links import AFTER, BEFORE, MemoryLink
@@ -24,10 +24,25 @@ def test_a_call_and_what_it_brought_change_together() -> None:
     pull, report = calls.begin(), calls.begin()
 
     calls.end(pull, {("", "a", 1): 60.0})
-    assert calls.look() == Picture(2, (report,), (("", "a", 1),), (60.0,))
+    assert calls.look() == Picture(2, (report,), (("", "a", 1),))
+    assert calls.ends() == (60.0,)
     calls.end(report)
     calls.drop([("", "a", 1), ("", "unknown", 1)])
-    assert calls.look() == Picture(2, (), (), ())
+    assert calls.look() == Picture(2, (), ())
+
+
+def test_a_book_counts_as_heard_of_once_all_calls_of_before_have_ended() -> None:
+    calls = Calls()
+    old = calls.begin()
+    calls.hear("a")
+    new = calls.begin()
+
+    calls.hear("a")
+    assert calls.look().book == ""
+    calls.end(old)
+    assert calls.look() == Picture(2, (new,), (), "a")
+    calls.hear("b")
+    assert calls.look().book == ""
 
 
 @pytest.mark.slow
@@ -142,7 +157,7 @@ async def test_a_claim_of_which_the_ledger_is_unsure_is_kept_and_not_renewed(mon
         await link.until(lambda: bool(worker.held()))
         clock.advance(LEASE)
         with monkeypatch.context() as patched:
-            patched.setattr(link, "beat", lambda worker, latest, open, held: Beat((), unsure=held))
+            patched.setattr(link, "beat", lambda worker, seen: Beat((), unsure=seen.held))
             await beat(worker)
         go.set()
         await settle()

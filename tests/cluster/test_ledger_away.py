@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from cluster.claims import Beat
+from cluster.claims import Beat, Picture
 from cluster.errors import Fenced, Unavailable
 from cluster.ledger import Ledger
 from cluster.limits import Rule
@@ -119,8 +119,8 @@ async def test_a_result_that_could_not_be_stored_is_not_lost_to_its_worker(ledge
     with pytest.raises(Unavailable):
         await caller.report(report(claim, 1, verdict=COMPLETED))
 
-    beat = await ledger.beat("w1", 9, (), (held_of(claim), held_of(other)))
-    assert beat == Beat((), unsure=(held_of(claim),))
+    beat = await ledger.beat("w1", Picture(9, (), (held_of(claim), held_of(other))))
+    assert beat == Beat((), unsure=(held_of(claim),), book=beat.book)
     store.away = False
     await _until_accepted(ledger)
 
@@ -142,10 +142,10 @@ async def test_a_heartbeat_is_answered_in_time_though_a_commit_is_not(
         while len(ledger.book.running) == 2:
             await asyncio.sleep(0)
 
-        beat = await ledger.beat("w1", 9, (), (held_of(claim), held_of(other)))
+        beat = await ledger.beat("w1", Picture(9, (), (held_of(claim), held_of(other))))
         store.gate.set()
 
-        assert beat == Beat((), unsure=(held_of(claim),))
+        assert beat == Beat((), unsure=(held_of(claim),), book=beat.book)
         assert await reported == []
         assert await caller.beat(claim, other) == [held_of(claim)]
 

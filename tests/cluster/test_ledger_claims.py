@@ -155,6 +155,25 @@ async def test_a_claim_on_its_way_while_a_tick_fails_is_not_taken_back(ledger: L
     assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
 
 
+async def test_nor_is_one_whose_call_overtook_another(ledger: Ledger, store: ShakyStore) -> None:
+    await ledger.submit(submission())
+    worker = Caller(ledger, hello())
+    worker.call += 1  # a pull that takes its time
+    claim = await worker.claim()  # whose answer does, too
+    store.down = True
+    with pytest.raises(Unavailable):
+        await ledger.submit(submission())
+    store.down = False
+    pull = asyncio.create_task(ledger.pull(worker.hello, 1))
+    await settled()
+
+    await worker.beat(open=(1, 2))
+    await worker.beat(open=(1, 2))
+    pull.cancel()
+
+    assert await worker.report(report(claim, 1, verdict=COMPLETED)) == []
+
+
 async def test_claims_survive_the_ledger_and_their_reports_are_taken(store: ShakyStore, clock: ManualClock) -> None:
     async with running(store, clock) as first:
         await first.submit(submission())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.ids import new_id
-from cluster.claims import LEASE, Claim, Ending, Verdict
+from cluster.claims import LEASE, Claim, Ending, Picture, Verdict
 from cluster.errors import Conflict
 from cluster.ledger import Ledger
 
@@ -200,7 +200,7 @@ async def test_a_heartbeat_and_a_move_that_is_not_committed_yet(
     moved = asyncio.ensure_future(moves[move]())
     await settled()
 
-    told = asyncio.ensure_future(ledger.beat("w1", worker.call, (), (held_of(claim),)))
+    told = asyncio.ensure_future(ledger.beat("w1", Picture(worker.call, (), (held_of(claim),))))
     await settled()
     store.down = not commits
     store.gate.set()

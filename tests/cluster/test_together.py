@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from agents import Agent, Background, Context, Progress, Retry
 from agents.ids import new_id
-from cluster.claims import Answer, Beat, Hello, Orders, Report
+from cluster.claims import Answer, Beat, Hello, Orders, Picture, Report
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
@@ -193,8 +193,8 @@ class Link:
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         return await self._ask(lambda ledger: ledger.report(worker, call, reports))
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[tuple[str, str, int], ...]) -> Beat:
-        asked = self._ask(lambda ledger: ledger.beat(worker, latest, open, held))
+    def beat(self, worker: str, seen: Picture) -> Beat:
+        asked = self._ask(lambda ledger: ledger.beat(worker, seen))
         try:
             return asyncio.run_coroutine_threadsafe(asked, self._chaos.loop).result(1)
         except Exception as error:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agents import Agent, Artifact, Background, Context, Permanent, Progress, Realtime, Retry, TextDelta
 from agents.artifacts import artifact_store
 from agents.catalog import Catalog, Entry
-from cluster.claims import Answer, Beat, Hello, Orders, Report
+from cluster.claims import Answer, Beat, Hello, Orders, Picture, Report
 from cluster.ledger import Ledger
 from cluster.tasklog import LogLine
 from cluster.worker import Worker
@@ -102,8 +102,8 @@ class Direct:
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         return await self._ledger.report(worker, call, reports)
 
-    def beat(self, worker: str, latest: int, open: tuple[int, ...], held: tuple[tuple[str, str, int], ...]) -> Beat:
-        beat = self._ledger.beat(worker, latest, open, held)
+    def beat(self, worker: str, seen: Picture) -> Beat:
+        beat = self._ledger.beat(worker, seen)
         return asyncio.run_coroutine_threadsafe(beat, self._loop).result(10)
 
 

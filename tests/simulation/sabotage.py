@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster import reporting, sqlite
 from cluster.book import Book, Holding
-from cluster.claims import Beat, Held
+from cluster.claims import Beat, Held, Picture
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.postgres_writer import Writer
@@ -92,8 +92,8 @@ def blind_leases(patch: Patch) -> None:
 def hasty_beats(patch: Patch) -> None:
     """A heartbeat is told what a tick under way does, which may fail."""
 
-    async def beat(ledger: Ledger, worker: str, latest: int, open: tuple[int, ...], held: tuple[Held, ...]) -> Beat:
-        return reporting.beat(ledger.book, worker, latest, open, held)[0]
+    async def beat(ledger: Ledger, worker: str, seen: Picture) -> Beat:
+        return reporting.beat(ledger.book, worker, seen)[0]
 
     patch(Ledger, "beat", beat)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cluster.calls import Calls, Picture, held_as
-from cluster.claims import BEAT, LEASE, MARGIN, Answer, Beat, Claim, Held, Hello, Orders, Report, Verdict
+from cluster.calls import Calls, held_as
+from cluster.claims import BEAT, LEASE, MARGIN, Answer, Beat, Claim, Held, Hello, Orders, Picture, Report, Verdict
 from cluster.errors import Unavailable
 
 from .runs import Run
@@ -70,7 +70,7 @@ class SimWorker:
         return await self.world.ask(lambda ledger: ledger.pull(hello, call))
 
     async def _ask_for_time(self, seen: Picture) -> Beat:
-        return await self.world.ask(lambda ledger: ledger.beat(self.id, seen.latest, seen.open, seen.held))
+        return await self.world.ask(lambda ledger: ledger.beat(self.id, seen))
 
     async def _ask_to_settle(self, call: int, reports: tuple[Report, ...]) -> Answer:
         return await self.world.ask(lambda ledger: ledger.report(self.hello, call, reports))
@@ -99,6 +99,7 @@ class SimWorker:
                 beat = await self._ask_for_time(picture)
             except Unavailable:
                 continue
+            self._calls.hear(beat.book)
             with self.world.oracle.watching():
                 self.world.told(self, beat)
             for held in picture.held:
