@@ -15,9 +15,8 @@ from .lease import Lease
 from .pace import Pace
 from .reports import Line
 
-RESULT_BYTES = (
-    2**20
-)  # that an output, a step's value, a child's input and an event may have as JSON, where none are set
+# That an output, a step's value, a child's input and an event may have as JSON, where no other limit is set.
+RESULT_BYTES = 2**20
 
 _WAY = "keep what is large with ctx.artifact() and pass on the reference that it returns"
 
