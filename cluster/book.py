@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 from .alarms import Alarms
+from .apikeys import ApiKey
 from .claims import LEASE, Claim, Held, Hello, News
 from .client import Limit
 from .limits import Rule, agent_key
@@ -71,6 +72,8 @@ class Book:
         self.lone: dict[str, str] = {}  # by kind, the worker that takes nothing but tasks to run alone
         self.counts: Counter[tuple[str, str]] = Counter()
         self.rules: dict[Owner, Rule] = {}
+        self.api_keys: dict[str, ApiKey] = {}  # by id
+        self.key_changes = 0  # to them, since this book was read
         self.using: Counter[Owner] = Counter()  # tasks running by limit key, an agent's own among them
         self.busy: Counter[tuple[str, str]] = Counter()  # slots in use by (worker, agent)
         self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # agents in whose line a key was passed over
@@ -83,6 +86,7 @@ class Book:
         now, store = self.clock.now(), self._store
         self.counts.update({(agent, state): n for agent, state, n in await store.counts()})
         self.rules = {(rule.tenant, rule.key): rule for rule in await store.rules()}
+        self.api_keys = {key.id: key for key in await store.api_keys()}
         for queue in await store.queues():
             self.ready.know(queue)
         for queue, at in await store.dues(now):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from .apikeys import ApiKey
 from .limits import Rule
 from .schedule import Schedule
 from .stats import Figures, Measures
@@ -51,6 +52,14 @@ class Batch(NamedTuple):
 
     id: str
     states: dict[str, int]
+
+
+class Keys(NamedTuple):
+    """The keys that are not revoked, as of a version."""
+
+    version: str
+    keys: tuple[ApiKey, ...]
+    made: bool  # whether there ever was one: from then on nobody gets in without
 
 
 class LedgerClient(Protocol):
@@ -156,3 +165,21 @@ class LedgerClient(Protocol):
 
     async def pause_schedule(self, tenant: str, name: str, paused: bool) -> Schedule | None:
         """The schedule, paused or going on from now on; None if there is none."""
+
+    # keys; a tenant that is None is everybody
+
+    async def add_key(self, key: ApiKey) -> ApiKey:
+        """The key as it is kept from now on. Raises Conflict where there is another of its id, where it is the first
+        and not an operator's, and where there are too many."""
+
+    async def revoke_key(self, tenant: str | None, id: str) -> ApiKey | None:
+        """The key, which lets nobody in from now on; None if there is none."""
+
+    async def key(self, tenant: str | None, id: str) -> ApiKey | None:
+        """The key, None if there is none."""
+
+    async def keys(self, tenant: str | None, after: str | None, limit: int) -> list[ApiKey]:
+        """At most `limit` keys, the newest first, ids below `after`."""
+
+    async def keys_since(self, version: str) -> Keys | None:
+        """All that those who check keys need to know, None where nothing changed since that version."""

@@ -14,6 +14,7 @@ from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Picture, Report
 from .client import Batch, Counts, EventPage, Limit, Why
+from .keyring import KeyKeeping
 from .limits import Rule, agent_key
 from .measuring import Measuring
 from .parking import Parking
@@ -42,7 +43,7 @@ def system_clock() -> Clock:
     return Clock(time.time, time.monotonic)
 
 
-class Ledger(Scheduling):
+class Ledger(Scheduling, KeyKeeping):
     """Group commit over a store that is open. `run()` drives it; every other method may be called meanwhile."""
 
     def __init__(

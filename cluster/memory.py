@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from .apikeys import ApiKey
 from .errors import Fenced
 from .history import EMITTED, assemble, discarding, implied, restarts
 from .limits import Rule
@@ -45,6 +46,7 @@ class MemoryStore:
         self._keys: dict[tuple[str, str, str], KeyRow] = {}
         self._rules: dict[tuple[str, str], Rule] = {}
         self._schedules: dict[tuple[str, str], Schedule] = {}
+        self._api_keys: dict[tuple[str, str], ApiKey] = {}
         self._references: set[Reference] = set()
 
     def take(self, *, create: bool = True, expect: str = "") -> Owner:
@@ -78,6 +80,9 @@ class MemoryStore:
         self._schedules |= {key: found for key, found in writes.schedules.items() if found is not None}
         for key in [key for key, found in writes.schedules.items() if found is None]:
             self._schedules.pop(key, None)
+        self._api_keys |= {ref: key for ref, key in writes.api_keys.items() if key is not None}
+        for ref in [ref for ref, key in writes.api_keys.items() if key is None]:
+            self._api_keys.pop(ref, None)
         self._references |= writes.references
         for ref in writes.gone:
             self._forget(ref)
@@ -189,6 +194,9 @@ class MemoryStore:
 
     async def rules(self) -> list[Rule]:
         return list(self._rules.values())
+
+    async def api_keys(self) -> list[ApiKey]:
+        return list(self._api_keys.values())
 
     async def progress(self, tenant: str, id: str, fence: int) -> Progress:
         rows = [*self._steps.get((tenant, id), ()), *self._events.get((tenant, id), ())]

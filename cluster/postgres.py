@@ -10,6 +10,7 @@ from functools import lru_cache, partial, reduce
 from typing import Any
 
 from . import queries as sql
+from .apikeys import ApiKey
 from .errors import StoreProblem, Unavailable
 from .history import EMITTED, assemble, discarding, restarts
 from .limits import Rule
@@ -207,6 +208,9 @@ class PostgresStore:
 
     async def rules(self) -> list[Rule]:
         return [Rule(*row) for row in await self._look(sql.RULES)]
+
+    async def api_keys(self) -> list[ApiKey]:
+        return [ApiKey(*row) for row in await self._look(sql.API_KEYS)]
 
     async def progress(self, tenant: str, id: str, fence: int) -> Progress:
         ((last, report),) = await self._look(sql.PROGRESS, fence, tenant, id, tenant, id)

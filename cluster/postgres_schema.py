@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .apikeys import ApiKey
 from .errors import StoreProblem
 from .limits import Rule
 from .queries import MOVING
@@ -88,7 +89,15 @@ _FIRST = (
     "insert into rubato values (0)",
 )
 
-MIGRATIONS = (_FIRST,)
+_SECOND = (
+    """create table api_key (
+        tenant text collate "C" not null, id text collate "C" not null, name text not null, scopes text not null,
+        digest text not null, created_at double precision not null, expires_at double precision,
+        revoked_at double precision, rate_count integer, rate_seconds double precision,
+        primary key (tenant, id))""",
+)
+
+MIGRATIONS = (_FIRST, _SECOND)
 VERSION = len(MIGRATIONS)
 
 # What a commit's rows are to the server: a composite type for each kind, (table, columns).
@@ -104,6 +113,7 @@ ROWS: dict[str, tuple[str, Sequence[str]]] = {
     "rule_row": ("limit_rule", Rule._fields),
     "schedule_row": ("schedule", Schedule._fields),
     "name_row": ("schedule", ("tenant", "name")),
+    "api_key_row": ("api_key", ApiKey._fields),
     "tally_row": ("tally", ("agent", "state", "number")),
     "ref_row": ("task", ("tenant", "id")),
 }

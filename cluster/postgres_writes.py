@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from .apikeys import ApiKey
 from .limits import Rule
 from .queries import FIXED, MOVING
 from .schedule import Schedule
@@ -87,6 +88,8 @@ UNSCHEDULED = Part(
     "unscheduled",
     ("delete from schedule x using unnest(rows::name_row[]) r where x.tenant=r.tenant and x.name=r.name",),
 )
+API_KEYS = Part("api_keys", _upsert("api_key", "api_key_row", ApiKey._fields))
+UNLISTED = Part("unlisted", (_delete("api_key", "id"),))
 GONE = Part(
     "gone",
     (
@@ -96,7 +99,7 @@ GONE = Part(
     ),
 )
 _OFTEN = (NEW, MOVED, STEPS, EVENTS, TALLY)
-_RARE = (KEYS, SIGNALS, TAKEN, REFERENCES, RULES, SCHEDULES, UNSCHEDULED, GONE)
+_RARE = (KEYS, SIGNALS, TAKEN, REFERENCES, RULES, SCHEDULES, UNSCHEDULED, API_KEYS, UNLISTED, GONE)
 _OWNER = "update owner set tick=tick+1 where store_id=$1 and generation=$2 and tick=$3 and session=$4 returning 1"
 
 
@@ -153,6 +156,8 @@ def _rare(writes: Writes) -> list[Rows]:
         list(writes.rules.values()),
         [found for found in writes.schedules.values() if found is not None],
         [key for key, found in writes.schedules.items() if found is None],
+        [key for key in writes.api_keys.values() if key is not None],
+        [ref for ref, key in writes.api_keys.items() if key is None],
         writes.gone,
     ]
 

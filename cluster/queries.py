@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .apikeys import ApiKey
 from .history import EMITTED, RECORDED
 from .limits import Rule
 from .schedule import Schedule
@@ -46,6 +47,7 @@ OLDEST = (
 )
 COUNTS = "select agent, state, number from tally where number<>0"
 RULES = f"select {','.join(Rule._fields)} from limit_rule"
+API_KEYS = f"select {','.join(ApiKey._fields)} from api_key"
 BATCH = "select state, count(*) from task where tenant=? and batch_id=? group by state"
 IN_BATCH = f"{SELECT} where tenant=? and batch_id=? and id>? order by id limit ?"
 
@@ -120,6 +122,11 @@ UPSERT_SCHEDULE = (
     f" on conflict (tenant, name) do update set {','.join(f'{name}=excluded.{name}' for name in Schedule._fields[2:])}"
 )
 DELETE_SCHEDULE = "delete from schedule where tenant=? and name=?"
+UPSERT_API_KEY = (
+    f"insert into api_key ({','.join(ApiKey._fields)}) values ({','.join('?' * len(ApiKey._fields))})"
+    f" on conflict (tenant, id) do update set {','.join(f'{name}=excluded.{name}' for name in ApiKey._fields[2:])}"
+)
+DELETE_API_KEY = "delete from api_key where tenant=? and id=?"
 TICK = "update owner set tick=? where store_id=? and generation=? and tick=?"
 OWNER = "select store_id, generation, tick from owner"
 

@@ -16,8 +16,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from agents import RubatoError
 
+from .apikeys import ApiKey
 from .claims import Answer, Beat, Hello, Orders, Picture, Report, WorkerLink
-from .client import Batch, Counts, EventPage, LedgerClient, Limit, Why
+from .client import Batch, Counts, EventPage, Keys, LedgerClient, Limit, Why
 from .direct import Away, Direct, NoDoor
 from .door import Door
 from .errors import Unavailable
@@ -268,6 +269,21 @@ class RemoteLedger:
 
     async def pause_schedule(self, tenant: str, name: str, paused: bool) -> Schedule | None:
         return cast(Schedule | None, await self._ask("pause_schedule", tenant, name, paused))
+
+    async def add_key(self, key: ApiKey) -> ApiKey:
+        return cast(ApiKey, await self._ask("add_key", key))
+
+    async def revoke_key(self, tenant: str | None, id: str) -> ApiKey | None:
+        return cast(ApiKey | None, await self._ask("revoke_key", tenant, id))
+
+    async def key(self, tenant: str | None, id: str) -> ApiKey | None:
+        return cast(ApiKey | None, await self._ask("key", tenant, id))
+
+    async def keys(self, tenant: str | None, after: str | None, limit: int) -> list[ApiKey]:
+        return cast(list[ApiKey], await self._ask("keys", tenant, after, limit))
+
+    async def keys_since(self, version: str) -> Keys | None:
+        return cast(Keys | None, await self._ledger.call("keys_since", version))
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """For the pool, which has nothing better to do than to try for ever."""

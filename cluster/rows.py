@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from .apikeys import ApiKey
 from .limits import Rule
 from .schedule import Schedule
 from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
@@ -33,6 +34,7 @@ TABLES = (  # all but the owner: who that is, each store decides for itself
     Table("idempotency", KeyRow._fields, ("tenant", "route", "key")),
     Table("limit_rule", Rule._fields, ("tenant", "key")),
     Table("schedule", Schedule._fields, ("tenant", "name")),
+    Table("api_key", ApiKey._fields, ("tenant", "id")),
     Table("reference", Reference._fields, ("tenant", "sha256", "task")),
     Table("tally", ("agent", "state", "number"), ("agent", "state")),
 )

@@ -132,7 +132,14 @@ _SECOND = (
     "analyze sqlite_schema",  # this time it reads them
 )
 
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = (
+    """create table api_key (
+        tenant text not null, id text not null, name text not null, scopes text not null, digest text not null,
+        created_at real not null, expires_at real, revoked_at real, rate_count integer, rate_seconds real,
+        primary key (tenant, id)) without rowid""",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 VERSION = len(MIGRATIONS)
 
 

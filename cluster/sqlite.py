@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from . import queries as sql
+from .apikeys import ApiKey
 from .errors import Fenced, StoreProblem, Unavailable
 from .history import assemble, discarding, restarts
 from .limits import Rule
@@ -248,6 +249,9 @@ class SqliteStore:
 
     async def rules(self) -> list[Rule]:
         return [Rule(*row) for row in self._reads.execute(sql.RULES)]
+
+    async def api_keys(self) -> list[ApiKey]:
+        return [ApiKey(*row) for row in self._reads.execute(sql.API_KEYS)]
 
     async def progress(self, tenant: str, id: str, fence: int) -> Progress:
         last, report = self._reads.execute(sql.PROGRESS, (fence, tenant, id, tenant, id)).fetchone()

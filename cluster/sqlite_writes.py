@@ -43,6 +43,8 @@ def statements(writes: Writes) -> Iterator[tuple[str, Rows]]:
     yield sql.UPSERT_RULE, list(writes.rules.values())
     yield sql.UPSERT_SCHEDULE, [found for found in writes.schedules.values() if found is not None]
     yield sql.DELETE_SCHEDULE, [key for key, found in writes.schedules.items() if found is None]
+    yield sql.UPSERT_API_KEY, [key for key in writes.api_keys.values() if key is not None]
+    yield sql.DELETE_API_KEY, [ref for ref, key in writes.api_keys.items() if key is None]
     for statement in sql.FORGET if writes.gone else ():
         yield statement, writes.gone
     yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from agents.ids import new_id
 
+from .apikeys import ApiKey
 from .errors import Fenced, StoreProblem
 from .limits import Rule
 from .schedule import Schedule
@@ -118,6 +119,7 @@ class Writes:
     references: set[Reference] = field(default_factory=set)
     rules: dict[tuple[str, str], Rule] = field(default_factory=dict)
     schedules: dict[tuple[str, str], Schedule | None] = field(default_factory=dict)  # by (tenant, name); None: gone
+    api_keys: dict[tuple[str, str], ApiKey | None] = field(default_factory=dict)  # by (tenant, id); None: gone
     gone: list[Ref] = field(default_factory=list)  # tasks to delete, with all that is kept of them
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # what `arrows` comes to, by (agent, state)
     arrows: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by (agent, state before, state after)
@@ -134,6 +136,7 @@ class Writes:
             or self.signals
             or self.rules
             or self.schedules
+            or self.api_keys
             or self.gone
         )
 
@@ -254,6 +257,8 @@ class Store(Protocol):
         """Since when the first of each agent's queued tasks that are due could have started."""
 
     async def rules(self) -> list[Rule]: ...
+
+    async def api_keys(self) -> list[ApiKey]: ...
 
     async def progress(self, tenant: str, id: str, fence: int) -> Progress: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.apikeys import ApiKey
 from cluster.schedule import Schedule
 from cluster.store import EventRow, KeyRow, Reference, SignalRow, StepRow, Store, Writes
 from cluster.task import Filter, Ref, State, Task
@@ -77,6 +78,24 @@ class KeepingContract:
 
         assert [each.id for each in await store.of_schedule("", "s", 10)] == [old.id, young.id]
         assert [each.id for each in await store.of_schedule("", "s", 1)] == [old.id]
+
+    async def test_api_keys_are_kept_by_tenant_and_id(self, store: Store) -> None:
+        old = ApiKey("", "k1", "ci", "run", "d1", 5.5)
+        key = ApiKey("", "k1", "CI", "run submit", "d2", 5.5, 1e9 + 0.25, 7.5, 3, 0.5)
+        other = ApiKey("t", "k1", "", "admin", "d3", 6.0)
+        await store.commit(Writes(api_keys={("", "k1"): old}))
+
+        await store.commit(Writes(api_keys={("", "k1"): key, ("t", "k1"): other}))
+
+        assert sorted(await self.again(store).api_keys()) == [key, other]
+
+    async def test_an_api_key_that_goes_is_gone(self, store: Store) -> None:
+        one, other = ApiKey("", "k1", "", "run", "d1", 5.5), ApiKey("t", "k1", "", "run", "d2", 5.5)
+        await store.commit(Writes(api_keys={("", "k1"): one, ("t", "k1"): other}))
+
+        await store.commit(Writes(api_keys={("", "k1"): None, ("", "never"): None}))
+
+        assert await store.api_keys() == [other]
 
     async def test_a_sweep_finds_what_ended_before(self, store: Store) -> None:
         over = ended(100.0), ended(100.0, state=State.FAILED), ended(100.0, state=State.CANCELED, tenant="t")

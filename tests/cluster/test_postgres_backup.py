@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from cluster import backup, rows
+from cluster.apikeys import ApiKey
 from cluster.errors import StoreProblem
 from cluster.limits import Rule
 from cluster.postgres import PostgresStore
@@ -51,6 +52,7 @@ def everything() -> Writes:
     writes.keys = {("acme", "/v1/tasks", "k"): KeyRow("acme", "/v1/tasks", "k", "d", None, f'["{one.id}"]', one.id)}
     writes.rules = {("acme", "k"): Rule("acme", "k", 3, 5, 60.0, 0.25, None, 1e9 + 0.5)}
     writes.schedules = {("", "nightly"): schedule("nightly")}
+    writes.api_keys = {("acme", "k1"): ApiKey("acme", "k1", "ci", "run", "d" * 64, 1e9 + 0.5, None, 7.5, 3, 0.5)}
     writes.references = {Reference("acme", "a" * 64, one.id)}
     writes.counts.update({("echo", State.QUEUED.value): len(tasks) - 2, ("echo", State.WAITING.value): 1})
     return writes

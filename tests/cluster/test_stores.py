@@ -14,11 +14,12 @@ import pytest
 from agents.ids import new_id
 from cluster import queries as sql
 from cluster import sqlite
+from cluster.apikeys import ApiKey
 from cluster.errors import StoreProblem, Unavailable
 from cluster.memory import MemoryStore
 from cluster.schema import MIGRATIONS, VERSION
 from cluster.sqlite import SqliteStore
-from cluster.store import Store
+from cluster.store import Store, Writes
 from cluster.task import Filter
 
 from .making import task
@@ -242,6 +243,25 @@ def test_an_older_store_knows_afterwards_what_its_tasks_name(tmp_path: Path) -> 
 
     with sqlite3.connect(path) as db:
         assert sorted(db.execute("select * from reference")) == [("", sha256, "t1") for sha256 in sorted(shas.values())]
+
+
+async def test_a_store_from_before_there_were_keys_has_none_and_takes_them(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with sqlite3.connect(path) as db:
+        for statements in MIGRATIONS[:2]:
+            for statement in statements:
+                db.execute(statement)
+        db.execute("pragma user_version=2")
+    owner = take(path, create=False)
+    store = SqliteStore(path)
+    await store.open(*owner)
+    assert await store.api_keys() == []
+    key = ApiKey("", "k1", "", "run", "d", 5.0)
+
+    await store.commit(Writes(api_keys={("", "k1"): key}))
+
+    assert await store.api_keys() == [key]
+    await store.close()
 
 
 async def test_a_look_at_the_end_of_a_long_log_reads_the_end_only(tmp_path: Path) -> None:
