@@ -2,6 +2,7 @@
 
 from .agent import Agent
 from .artifacts import Artifact
+from .batching import batched
 from .context import Context, Mode
 from .errors import ChildFailed, NeedsBackground, Permanent, Retryable, RubatoError, SignalTimeout, StepOutcomeUnknown
 from .events import Progress, TextDelta, ToolCall
@@ -26,4 +27,5 @@ __all__ = [
     "StepOutcomeUnknown",
     "TextDelta",
     "ToolCall",
+    "batched",
 ]

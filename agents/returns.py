@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
-from functools import partial
-from types import SimpleNamespace
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from functools import partial, reduce
+from operator import or_
+from types import SimpleNamespace, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
+
+from .batching import Batching
 
 # Weak, so that closures made anew in each run are not kept.
 _known: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
@@ -26,7 +29,8 @@ def return_type(fn: Callable[..., Any], returns: Any = None) -> Any:
     if "return" not in (getattr(target, "__annotations__", None) or {}):
         return Any
     if target not in _known:
-        _known[target] = _kept_as(_annotation(target))
+        kind = _annotation(target)
+        _known[target] = _kept_as(_one_of(kind) if isinstance(getattr(target, "batched", None), Batching) else kind)
     return _known[target]
 
 
@@ -52,6 +56,20 @@ def _enclosing(fn: Any) -> dict[str, Any]:
         except ValueError:  # not assigned yet
             continue
     return found
+
+
+def _one_of(kind: Any) -> Any:
+    """The type of one result, of a function that gives a list of them, some of which may be errors."""
+    if get_origin(kind) in (Awaitable, Coroutine):
+        kind = get_args(kind)[-1]
+    args = [each for each in get_args(kind) if each is not Ellipsis]
+    if len(args) != 1:
+        return Any
+    [one] = args
+    if get_origin(one) not in (Union, UnionType):
+        return one
+    values = [each for each in get_args(one) if not (inspect.isclass(each) and issubclass(each, BaseException))]
+    return reduce(or_, values) if values else Any
 
 
 def _kept_as(kind: Any) -> Any:

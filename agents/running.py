@@ -21,6 +21,7 @@ from pydantic.errors import PydanticUserError
 from . import values
 from .agent import Agent
 from .artifacts import Artifact, ArtifactStore, keep
+from .batching import refuse_in_batch
 from .branches import Branches
 from .calling import call, heeding_cancel
 from .children import Target, outcome, received, several, target
@@ -112,7 +113,7 @@ class RunContext:
 
     @property
     def step_key(self) -> str:
-        step = _step.get()
+        step = _here()
         if step is None:
             raise RubatoError("step_key is asked for outside of a step")
         return derived_id(self._facts.tenant, self._facts.task_id, step.name, step.key)
@@ -130,7 +131,7 @@ class RunContext:
         """The recorded value of this step, or what `fn(*args)` gives now, once that is recorded."""
         if self._branches.suspended:
             await self._branches.refuse()
-        outer = _step.get()
+        outer = _here()
         if outer is not None and key is None:
             raise StepError(name, f"runs inside of step {str(outer)!r}, which a replay skips; give it a key=")
         with self._cursor.enter(name, key) as step:
@@ -177,7 +178,7 @@ class RunContext:
         if self._branches.suspended:
             await self._branches.refuse()
         data = written(event)
-        step = _step.get()
+        step = _here()
         number = self._emits[step]
         self._emits[step] += 1
         if step is None and number < self._facts.emitted:
@@ -272,7 +273,7 @@ class RunContext:
         until it ends, and NeedsBackground in real time."""
         if self._branches.suspended:
             await self._branches.refuse()
-        outer = _step.get()
+        outer = _here()
         if outer is not None:
             raise StepError(kind + name, f"is waited for inside of step {str(outer)!r}; wait between steps")
         if self._waits is None:
@@ -283,6 +284,12 @@ class RunContext:
             except Exception as error:
                 mark(error, step)
                 raise
+
+
+def _here() -> StepId | None:
+    """The step in progress. Raises RubatoError in a batch, which is part of a step of each of several runs."""
+    refuse_in_batch()
+    return _step.get()
 
 
 async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...], cancellable: bool) -> Any:
