@@ -44,6 +44,16 @@ class Agent(Generic[In, Out]):
         """One run from the top; after a crash it starts again, and its recorded steps return at once."""
         raise NotImplementedError(f"{type(self).__name__} has no run()")
 
+    async def simple(self, ctx: Context, input: In, /) -> Out | None:
+        """The answer when there is no time for `run`, within `Realtime.simple_time` seconds; None if there is none.
+        Optional: an agent that does not define it has no such answer."""
+        return None
+
+
+def has_simple(agent: type[Agent[Any, Any]]) -> bool:
+    """Whether the agent defines `simple`."""
+    return agent.simple is not Agent.simple
+
 
 def input_type(agent: type[Agent[Any, Any]]) -> Any:
     """The `In` of `Agent[In, Out]`. Raises TypeError where the class does not say."""

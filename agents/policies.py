@@ -49,18 +49,31 @@ class Retry:
 class Realtime:
     """How an agent answers while its caller waits.
 
-    `deadline`: seconds until the caller gets an answer or a 504. One Serve application with `min_replicas` to
-    `max_replicas` replicas, each of which takes `resources`.
+    `deadline`: seconds until the caller gets an answer or a 504; of these the last `simple_time` are left for
+    `simple`, where the agent has it. One Serve application with `min_replicas` to `max_replicas` replicas, each of
+    which takes `resources`, runs up to `slots` requests at once and lets up to `queue` more wait for one of these.
+    An answer is good for `cache_ttl` seconds (0: for none, and equal requests each run by themselves); for another
+    `stale_ttl` it is given where there is no time for a new one.
     """
 
     deadline: float = 30.0
+    slots: int = 8
+    queue: int = 16
     min_replicas: int = 1
     max_replicas: int = 1
     resources: Resources = field(default_factory=Resources)
+    cache_ttl: float = 0.0
+    stale_ttl: float = 600.0
+    simple_time: float = 0.1
 
     def __post_init__(self) -> None:
         _require(0 < self.deadline <= YEAR, "realtime: deadline must be positive, and at most a year")
+        _require(1 <= self.slots <= 4096, "realtime: slots must be between 1 and 4096")
+        _require(0 <= self.queue <= 65536, "realtime: queue must be between 0 and 65536")
         _require(1 <= self.min_replicas <= self.max_replicas, "realtime: 1 <= min_replicas <= max_replicas")
+        _require(0 <= self.cache_ttl <= YEAR, "realtime: cache_ttl must be between 0 and a year")
+        _require(0 <= self.stale_ttl <= YEAR, "realtime: stale_ttl must be between 0 and a year")
+        _require(0 < self.simple_time <= YEAR, "realtime: simple_time must be positive, and at most a year")
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,9 @@ class RunContext:
         self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
         self._cursor = Cursor()
         self._emits: defaultdict[StepId | None, int] = defaultdict(int)
-        self._ends = time.monotonic() + facts.timeout
-        self._started_at = datetime.now(UTC)
+        self._began = time.monotonic()
+        self._ends = self._began + facts.timeout
+        self._began_at = datetime.now(UTC)
 
     @property
     def mode(self) -> Mode:
@@ -106,10 +107,14 @@ class RunContext:
 
     @property
     def deadline(self) -> datetime:
-        return self._started_at + timedelta(seconds=self._facts.timeout)
+        return self._began_at + timedelta(seconds=self._ends - self._began)
 
     def remaining(self) -> float:
         return max(0.0, self._ends - time.monotonic())
+
+    def reach(self, ends: float) -> None:
+        """Somebody waits for this run until that moment of time.monotonic()."""
+        self._ends = ends
 
     @property
     def step_key(self) -> str:

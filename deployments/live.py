@@ -1,174 +1,262 @@
-"""Runs of one agent while their callers wait: held in memory, and over at the deadline."""
+"""Answers of one agent while their callers wait: one that is kept, a run's, or what there is in its place."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
+import math
 from functools import partial
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
-from agents import Agent, Mode, Permanent, Realtime, RubatoError
-from agents.agent import write_output
-from agents.artifacts import ArtifactStore, reading_from
-from agents.errors import InvalidOutput
-from agents.events import Emitted
-from agents.failures import failed_step, foremost
+from agents import Agent, Mode, Realtime, RubatoError
+from agents.agent import has_simple
+from agents.artifacts import ArtifactStore
+from agents.errors import Overloaded
 from agents.ids import new_id
-from agents.journal import Journal, StepRecord
-from agents.running import Recorder, RunContext, RunFacts
-from cluster.task import Event
+from agents.journal import Journal
+from agents.running import RunContext, RunFacts
 
+from .answers import CACHE_BYTES, Answer, Answers
+from .ladder import Door, Rung, admit, late
 from .problems import Problem, problem_of, too_late
+from .recording import Silence, Telling
+from .runs import Run, of_agent, written
+from .slots import Slots
 
-OUTPUT_LIMIT = 1024 * 1024  # bytes
-
-Listener = Callable[[Event], Awaitable[None]]
+SMOOTH = 0.2  # how much the newest run counts in the time that a run takes
 
 log = logging.getLogger(__name__)
 
 
 class DeadlinePassed(RubatoError):
-    """The caller waited for as long as the agent's deadline allows; the run was cancelled."""
+    """The caller waited for as long as it would, or as the agent's deadline allows; the run was cancelled."""
 
 
-class RunBroke(Permanent):
-    """The agent's own code broke: it raised what no caller can act on, asked to exit, or cancelled itself."""
+class Ask(NamedTuple):
+    """What a caller wants, and for how many seconds it waits.
 
-    def __init__(self, message: str, step: str | None = None) -> None:
-        super().__init__(message, step)
-        self.step = step
+    `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
+    seconds will do. With `joins` it may share a run with equal ones. `telling` hears of the steps and events.
+    """
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class Silence:
-    """A recorder for a caller who waits for nothing but the answer."""
-
-    async def may_start(self) -> None:
-        return
-
-    async def record(self, step: StepRecord) -> None:
-        return
-
-    async def emit(self, event: Emitted) -> None:
-        return
+    task_id: str
+    given: Any
+    patience: float
+    key: str = ""
+    oldest: float = math.inf
+    joins: bool = False
+    telling: Telling | None = None
 
 
-class Telling:
-    """A recorder that numbers what happens from 0 and hands it to a listener, in order."""
+class Told(NamedTuple):
+    """An answer: the output as JSON, which kind it is, the run that gave it, and its age where it was kept."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._next = 0
-        self._over = False
-        self._turn = asyncio.Lock()
+    output: bytes
+    rung: Rung
+    task_id: str
+    age: float | None = None
 
-    async def may_start(self) -> None:
-        return
 
-    async def record(self, step: StepRecord) -> None:
-        await self.tell("step.completed", step=str(step.id))
+class Load(NamedTuple):
+    """What a replica has to do: runs in their slots, and in line for one; how many seconds a run takes (0: nobody
+    knows); and how many requests have come since it started."""
 
-    async def emit(self, event: Emitted) -> None:
-        await self.tell(event.type, event.data, step=event.step, at=event.at)
-
-    async def tell(self, type: str, data: str = "{}", *, step: str = "", at: float | None = None) -> None:
-        async with self._turn:
-            if not self._over:
-                moment = time.time() if at is None else at
-                await self._listener(Event(self._next, type, moment, 1, step or None, data))
-                self._next += 1
-
-    async def end(self, type: str, data: str) -> None:
-        """Tell the last event; what a cancelled run still emits is dropped."""
-        await self.tell(type, data)
-        self._over = True
+    running: int
+    waiting: int
+    service: float
+    arrived: int
 
 
 class LiveRuns:
     """One replica's runs of one agent. Each is owned here until it really ends, whether or not its caller waits."""
 
-    def __init__(self, agent: Agent[Any, Any], policy: Realtime, artifacts: ArtifactStore) -> None:
+    def __init__(
+        self, agent: Agent[Any, Any], policy: Realtime, artifacts: ArtifactStore, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self._agent = agent
-        self.deadline = policy.deadline
+        self._policy = policy
         self._artifacts = artifacts
-        self._tasks: set[asyncio.Task[str]] = set()
-        self._left: set[asyncio.Task[str]] = set()  # those of _tasks that nobody waits for
+        self._slots = Slots(policy.slots)
+        self._answers = Answers(monotonic, cache_bytes)
+        self._shared: dict[str, Run] = {}  # by question: the runs that equal ones may join
+        self._runs: set[Run] = set()
+        self._left: set[Run] = set()  # those of them that nobody waits for
+        self._has_simple = has_simple(type(agent))
+        self._reserve = policy.simple_time if self._has_simple else 0.0
+        self._simple = 0  # simple answers under way
+        self._service = 0.0
+        self._arrived = 0
 
-    async def answer(self, task_id: str, given: Any, recorder: Recorder | None = None) -> str:
-        """The output as JSON. Raises what the agent raised where it is a RubatoError, RunBroke where it is not,
-        InvalidOutput, or at the deadline DeadlinePassed.
+    async def answer(self, ask: Ask) -> Told:
+        """The best answer that there is in time. Raises what the agent raised where it is a RubatoError, RunBroke where
+        it is not, and InvalidOutput; Overloaded where there is no room, and at the deadline DeadlinePassed.
 
-        A run whose caller leaves or whose deadline passes is cancelled and not waited for: a plain function that
-        runs in a thread cannot be interrupted.
+        A run that nobody waits for any more is cancelled, and that is not waited for: a plain function that runs in a
+        thread cannot be interrupted.
         """
-        facts = RunFacts(Mode.REALTIME, task_id, self.deadline)
-        context = RunContext(facts, Journal(), recorder or Silence(), self._artifacts)
-        loop = asyncio.get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
-        task = loop.create_task(self._attempt(context, given))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, over))
-        timer = loop.call_later(self.deadline, _resolve, over)
-        try:
-            await over
-        finally:
-            timer.cancel()
-            if not task.done():
-                self._leave(task)
-        if not task.done():
-            raise DeadlinePassed(
-                f"Agent {self._agent.name!r} did not answer within its deadline of {self.deadline:g} s; the run was "
-                "cancelled. Ask again, or submit it as a task, which may take longer."
-            )
-        if task.cancelled():
-            raise RunBroke(f"Agent {self._agent.name!r} cancelled its own run.")
-        return task.result()
+        self._arrived += 1
+        ends = monotonic() + ask.patience
+        fresh = self._find(ask, self._policy.cache_ttl)
+        door = self._door(ask, fresh=fresh is not None)
+        rung = admit(door)
+        if fresh is not None:
+            return _kept(Rung.CACHED, *fresh)
+        run = self._shared.get(ask.key) if ask.joins else None
+        if run is None and rung in (Rung.RUN, Rung.QUEUE):
+            run = self._begin(ask, ends)
+        if run is not None:
+            return await self._follow(run, ask, ends)
+        told = await self._instead(rung, ask, ends)
+        if told is None:
+            detail = f"Agent {self._agent.name!r} has all its slots in use, and as many callers in line as it takes"
+            raise Overloaded(detail, retry_after=door.wait)
+        return told
 
     @property
     def abandoned(self) -> int:
         """How many runs go on that nobody waits for."""
         return len(self._left)
 
+    @property
+    def load(self) -> Load:
+        """What there is to do now."""
+        waiting = self._slots.waiting
+        return Load(len(self._runs) - waiting, waiting, self._service, self._arrived)
+
     async def close(self, patience: float = 2.0) -> None:
         """Cancel what still runs and wait a moment for it to end."""
-        for task in self._tasks:
+        tasks = {run.task for run in self._runs}
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=patience)
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
 
-    async def _attempt(self, context: RunContext, given: Any) -> str:
-        with reading_from(self._artifacts):
-            try:
-                output = await self._agent.run(context, given)
-            # Somebody else's code; an exit raised in it would end every run of this replica.
-            except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
-                raise _told(self._agent.name, error) from None
-        text = write_output(type(self._agent), output)
-        if len(text.encode()) > OUTPUT_LIMIT:
-            raise InvalidOutput(
-                f"Agent {self._agent.name!r} gave more than {OUTPUT_LIMIT} bytes; large data belongs in an artifact."
-            )
+    # the run
+
+    def _begin(self, ask: Ask, ends: float) -> Run:
+        """Start a run: in a slot that is free, or when one is."""
+        run = Run(self._agent.name, ask.task_id, ends)
+        run.has_slot = self._slots.take()
+        run.task = asyncio.get_running_loop().create_task(self._compute(run, ask))
+        run.task.add_done_callback(partial(self._ended, run, ask.key))
+        self._runs.add(run)
+        if ask.telling:
+            ask.telling.begin()
+        if ask.joins:
+            self._shared[ask.key] = run
+        return run
+
+    async def _compute(self, run: Run, ask: Ask) -> bytes:
+        if not run.has_slot:
+            await self._slots.wait()
+            run.has_slot = True
+        began = monotonic()
+        run.context = self._context(ask.task_id, run.ends - began, ask.telling)
+        output = await of_agent(run.name, self._agent.run(run.context, ask.given), self._artifacts)
+        text = written(type(self._agent), output)
+        took = monotonic() - began
+        self._service += (took - self._service) * (SMOOTH if self._service else 1.0)
+        if ask.key:
+            self._answers.keep(ask.key, text, ask.task_id)
         return text
 
-    def _leave(self, task: asyncio.Task[str]) -> None:
-        self._left.add(task)
-        task.cancel()
+    async def _follow(self, run: Run, ask: Ask, ends: float) -> Told:
+        """What the run gives, or at the last moment what there is in its place."""
+        run.reach(ends)
+        run.waiters += 1
+        try:
+            if not await run.over(ends - min(self._reserve, ask.patience / 2)):
+                stale = self._find(ask, self._stale) is not None
+                told = await self._instead(late(stale=stale, simple=self._may_be_simple, task=False), ask, ends)
+                if told is not None:
+                    return told
+                if not await run.over(ends):
+                    raise DeadlinePassed(_too_late(run.name, ask.patience))
+            return Told(run.output(), Rung.RUN, run.task_id)
+        finally:
+            run.waiters -= 1
+            if not run.waiters and not run.task.done():
+                self._leave(run, ask.key)
 
-    def _ended(self, over: asyncio.Future[None], task: asyncio.Task[str]) -> None:
-        _resolve(over)
-        self._tasks.discard(task)
-        self._left.discard(task)
+    def _leave(self, run: Run, key: str) -> None:
+        self._left.add(run)
+        self._unshare(run, key)
+        run.task.cancel()
+
+    def _ended(self, run: Run, key: str, task: asyncio.Task[bytes]) -> None:
+        if run.has_slot:
+            self._slots.give_back()
+        self._runs.discard(run)
+        self._left.discard(run)
+        self._unshare(run, key)
         if not task.cancelled():
             task.exception()  # seen: a run that nobody waited for leaves no complaint about an exception never read
+        run.ring()
 
+    def _unshare(self, run: Run, key: str) -> None:
+        if self._shared.get(key) is run:
+            del self._shared[key]
 
-def _resolve(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)
+    # what there is in its place
+
+    async def _instead(self, rung: Rung, ask: Ask, ends: float) -> Told | None:
+        """A stale or a simple answer, if there is one."""
+        if rung is Rung.STALE and (stale := self._find(ask, self._stale)) is not None:
+            return _kept(Rung.STALE, *stale)
+        if rung is Rung.SIMPLE and (output := await self._simply(ask.given, ends)) is not None:
+            return Told(output, Rung.SIMPLE, ask.task_id)
+        return None
+
+    async def _simply(self, given: Any, ends: float) -> bytes | None:
+        """The agent's simple answer, if it gives one in time."""
+        left = min(self._policy.simple_time, ends - monotonic())
+        context = self._context(new_id(), left)
+        self._simple += 1
+        try:
+            async with asyncio.timeout(left):
+                output = await of_agent(self._agent.name, self._agent.simple(context, given), self._artifacts)
+            return None if output is None else written(type(self._agent), output)
+        except TimeoutError:
+            return None
+        except RubatoError as error:
+            log.warning("no simple answer: %s", error)
+            return None
+        finally:
+            self._simple -= 1
+
+    # small things
+
+    def _door(self, ask: Ask, *, fresh: bool) -> Door:
+        policy, slots = self._policy, self._slots
+        if slots.free > 0:  # nothing else is asked then
+            return Door(fresh=fresh, free=slots.free)
+        return Door(
+            fresh=fresh,
+            stale=self._find(ask, self._stale) is not None,
+            simple=self._may_be_simple,
+            slots=policy.slots,
+            waiting=slots.waiting,
+            queue=policy.queue,
+            service=self._service,
+            left=ask.patience,
+        )
+
+    def _context(self, task_id: str, seconds: float, telling: Telling | None = None) -> RunContext:
+        facts = RunFacts(Mode.REALTIME, task_id, seconds)
+        return RunContext(facts, Journal(), telling or Silence(), self._artifacts)
+
+    def _find(self, ask: Ask, age: float) -> tuple[Answer, float] | None:
+        """An answer that is kept, of at most this age and that which the caller takes; and its age."""
+        return self._answers.find(ask.key, min(age, ask.oldest)) if ask.key and ask.oldest > 0 else None
+
+    @property
+    def _stale(self) -> float:
+        return self._policy.cache_ttl + self._policy.stale_ttl
+
+    @property
+    def _may_be_simple(self) -> bool:
+        return self._has_simple and self._simple < self._policy.slots
 
 
 def problem_of_run(error: Exception) -> Problem:
@@ -176,14 +264,12 @@ def problem_of_run(error: Exception) -> Problem:
     return too_late(str(error)) if isinstance(error, DeadlinePassed) else problem_of(error)
 
 
-def _told(name: str, error: BaseException) -> BaseException:
-    """What the caller may know of what the agent raised: all of an error that was meant for it, else where to look."""
-    error = foremost(error)
-    if isinstance(error, RubatoError):
-        return error
-    reference = new_id()
-    log.error("agent %s broke, reference %s", name, reference, exc_info=error)
-    return RunBroke(
-        f"Agent {name!r} raised {type(error).__name__}. The log of the server has it under the reference {reference}.",
-        failed_step(error),
+def _too_late(name: str, patience: float) -> str:
+    return (
+        f"Agent {name!r} did not answer within {patience:g} s; the run was cancelled. Ask again, or submit it as a "
+        "task, which may take longer."
     )
+
+
+def _kept(rung: Rung, answer: Answer, age: float) -> Told:
+    return Told(answer.output, rung, answer.task_id, age)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from agents import Agent, Realtime
+from agents import Agent, Realtime, values
 from agents.agent import read_input
 from agents.artifacts import ArtifactStore
 from agents.catalog import Entry
@@ -22,11 +23,14 @@ from agents.ids import derived_id, new_id
 from cluster.client import LedgerClient
 
 from . import bodies
+from .cachecontrol import oldest_taken
 from .describe import describe
 from .gateway.forms import refuse_query
 from .gateway.headers import idempotency_key
 from .gateway.pausing import pause, resume
-from .live import LiveRuns, problem_of_run
+from .ladder import Rung
+from .live import Ask, LiveRuns, Load, Told, problem_of_run
+from .prefer import preference
 from .problems import Problem, not_found, problem_of
 from .streaming import Headers, stream
 
@@ -39,7 +43,7 @@ Pausing = Callable[[LedgerClient, Entry, Request], Awaitable[Response]]
 PAUSING: dict[str, Pausing] = {"/pause": pause, "/resume": resume}
 
 JSON: Headers = [(b"content-type", b"application/json")]
-FULL = (b"answer", b"full")
+KINDS = {rung: (b"answer", rung.value.encode()) for rung in Rung}
 
 
 class Replica:
@@ -61,6 +65,7 @@ class Replica:
         self._limit = limit
         self._route = f"/v1/agents/{entry.name}"
         self._description = json.dumps(describe(entry)).encode()
+        self._policy = policy
         self._runs = LiveRuns(agent, policy, artifacts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,9 +81,15 @@ class Replica:
         """How many runs go on that nobody waits for."""
         return self._runs.abandoned
 
+    @property
+    def load(self) -> Load:
+        """What there is to do now."""
+        return self._runs.load
+
     def check_health(self) -> None:
-        """Raises where hanging steps hold so many threads that this replica should be replaced."""
-        if self.abandoned >= THREADS:
+        """Raises where runs that nobody waits for, and that hang in plain steps, hold every slot: this replica should
+        be replaced."""
+        if self.abandoned >= self._policy.slots:
             raise RuntimeError(f"{self.abandoned} runs hang in plain steps that nobody waits for")
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -108,22 +119,35 @@ class Replica:
             await _refuse(_not_allowed(scope["method"], "GET"), scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task_id = output = None
+        task_id = told = problem = None
         headers = dict(scope["headers"])
         live = b"text/event-stream" in headers.get(b"accept", b"")
         try:
             task_id = self._task_id(scope) if b"idempotency-key" in headers else new_id()
-            given = self._input(await _body(scope, receive, self._limit))
+            ask = self._ask(scope, headers, task_id, self._input(await _body(scope, receive, self._limit)))
             if not live:
-                output = await self._runs.answer(task_id, given)
+                told = await self._runs.answer(ask)
         except Exception as error:  # noqa: BLE001 - every failure is told as a problem
-            await _refuse(_known_as(problem_of_run(error), task_id), scope, receive, send)
-            return
-        about = [(b"task-id", task_id.encode()), FULL]
-        if output is None:
-            await stream(self._runs, task_id, given, send, about)
+            problem = problem_of_run(error)
         else:
-            await _reply(send, output.encode(), [*JSON, *about])
+            if told is None:
+                problem = await stream(self._runs, ask, send, [(b"task-id", task_id.encode())])
+            else:
+                await _reply(send, told.output, [*JSON, *_about(told, ask)])
+        if problem is not None:
+            await _refuse(_known_as(problem, task_id), scope, receive, send)
+
+    def _ask(self, scope: Scope, headers: dict[bytes, bytes], task_id: str, given: Any) -> Ask:
+        """What the caller wants, of an input that was read."""
+        patience, keeps = self._policy.deadline, self._policy.cache_ttl > 0
+        if b"prefer" in headers:
+            wait = preference(_values(scope, b"prefer")).wait
+            patience = patience if wait is None else min(patience, wait)
+        if not keeps:
+            return Ask(task_id, given, patience)
+        oldest = oldest_taken(_values(scope, b"cache-control")) if b"cache-control" in headers else math.inf
+        joins = oldest > 0 and b"idempotency-key" not in headers
+        return Ask(task_id, given, patience, values.digest((TENANT, given)), oldest, joins)
 
     async def _hold_up(self, how: Pausing, scope: Scope, receive: Receive, send: Send) -> None:
         """As the gateway does it for agents that have no application of their own."""
@@ -178,6 +202,18 @@ async def _reply(send: Send, body: bytes, headers: Headers) -> None:
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     await problem.response()(scope, receive, send)
+
+
+def _about(told: Told, ask: Ask) -> Headers:
+    """What is said of an answer besides the answer: which kind it is, and whose it was, how long ago."""
+    about = [(b"task-id", (told.task_id if ask.joins else ask.task_id).encode()), KINDS[told.rung]]
+    if told.age is not None:
+        about.append((b"age", b"%d" % told.age))
+    return about
+
+
+def _values(scope: Scope, name: bytes) -> Iterator[str]:
+    return (value.decode("latin-1") for header, value in scope["headers"] if header == name)
 
 
 def _known_as(problem: Problem, task_id: str | None) -> Problem:

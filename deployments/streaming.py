@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 from starlette.types import Send
 
@@ -13,7 +12,11 @@ from cluster.task import Event
 
 from . import sse
 from .events import event_bytes
-from .live import LiveRuns, RunBroke, Telling, problem_of_run
+from .ladder import Rung
+from .live import Ask, LiveRuns, Told, problem_of_run
+from .problems import Problem
+from .recording import Telling
+from .runs import RunBroke
 
 AHEAD = 256  # events a run may be ahead of its reader before its emits wait
 LINGER = 30.0  # seconds after the deadline that a slow reader gets for what is left
@@ -21,30 +24,49 @@ LINGER = 30.0  # seconds after the deadline that a slow reader gets for what is 
 Headers = list[tuple[bytes, bytes]]
 
 
-async def stream(runs: LiveRuns, task_id: str, given: Any, send: Send, headers: Headers) -> None:
-    """Run, and send each event when it happens; the last is `output` or `failed`, and nothing comes after it."""
+async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Problem | None:
+    """Run, and send each event when it happens; the last is `output` or `failed`, and nothing comes after it.
+
+    Where there is no room for a run nothing is sent, and the problem that says so is returned.
+    """
     head = [(b"content-type", sse.MEDIA_TYPE.encode()), *headers]
     head += [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS.items()]
     queue: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
-    async with asyncio.timeout(runs.deadline + LINGER), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(ask.patience + LINGER), asyncio.TaskGroup() as group:
+        telling = group.create_task(_tell(runs, ask, queue))
+        first = await queue.get()
+        if first is None:
+            return await telling
         await send({"type": "http.response.start", "status": 200, "headers": head})
-        group.create_task(_tell(runs, task_id, given, queue))
+        await send({"type": "http.response.body", "body": event_bytes(first), "more_body": True})
         await _forward(queue, send)
+    return None
 
 
-async def _tell(runs: LiveRuns, task_id: str, given: Any, queue: asyncio.Queue[Event | None]) -> None:
-    """Put the run's events on the queue, then None."""
-    recorder = Telling(queue.put)
-    await recorder.tell("attempt.started")
+async def _tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> Problem | None:
+    """Put the run's events on the queue, then None. Returns the problem where it did not even begin."""
+    telling = Telling(queue)
     try:
-        output = await runs.answer(task_id, given, recorder)
+        told = await runs.answer(ask._replace(telling=telling))
     except Exception as error:  # noqa: BLE001 - whatever the run ended in is its last event
+        problem = problem_of_run(error)
+        if not telling.begun:
+            await queue.put(None)
+            return problem
         step = error.step if isinstance(error, RunBroke) else failed_step(error)
-        failed = {**json.loads(problem_of_run(error).body()), "step": step, "attempt": 1}
-        await recorder.end("failed", json.dumps({"error": failed}))
+        failed = {**json.loads(problem.body()), "step": step, "attempt": 1}
+        await telling.end("failed", json.dumps({"error": failed}))
     else:
-        await recorder.end("output", f'{{"output":{output}}}')
+        telling.begin()
+        await telling.end("output", _data(told))
     await queue.put(None)
+    return None
+
+
+def _data(told: Told) -> str:
+    """`{output}`, and which kind of answer it is where it is not the full one."""
+    answer = "" if told.rung is Rung.RUN else f',"answer":"{told.rung.value}"'
+    return f'{{"output":{told.output.decode()}{answer}}}'
 
 
 async def _forward(queue: asyncio.Queue[Event | None], send: Send) -> None:

@@ -20,7 +20,6 @@ from agents.catalog import load
 from agents.ids import derived_id
 from cluster.client import LedgerClient
 from cluster.limits import agent_key
-from deployments import replica
 from deployments.replica import Replica
 
 from .acting import Act
@@ -30,9 +29,11 @@ from .ledgers import Unreachable, running_ledger
 MIB = 1024 * 1024
 
 
-def make(folder: Path, deadline: float = 5.0, ledger: LedgerClient | None = None, agent: str = "Act") -> Replica:
+def make(
+    folder: Path, deadline: float = 5.0, ledger: LedgerClient | None = None, agent: str = "Act", slots: int = 64
+) -> Replica:
     entry = load(f"tests.deployments.acting:{agent}")
-    policy = Realtime(deadline=deadline)
+    policy = Realtime(deadline=deadline, slots=slots)
     return Replica(entry, entry.agent(), policy, FolderArtifacts(folder), ledger or Unreachable())
 
 
@@ -335,17 +336,17 @@ async def test_the_deadline_does_not_wait_for_a_plain_step(hasty: Replica) -> No
         await asyncio.sleep(0.01)
 
 
-async def test_a_replica_whose_threads_all_hang_asks_to_be_replaced(
-    hasty: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replica, "THREADS", 2)
-    await run(hasty, "hang")
-    hasty.check_health()
+async def test_a_replica_whose_slots_all_hang_asks_to_be_replaced(tmp_path: Path) -> None:
+    app = make(tmp_path, deadline=0.1, slots=2)
+    async with living(app):
+        await run(app, "hang")
+        app.check_health()
 
-    await run(hasty, "hang")
+        await run(app, "hang")
 
-    with pytest.raises(RuntimeError, match="2 runs hang"):
-        hasty.check_health()
+        with pytest.raises(RuntimeError, match="2 runs hang"):
+            app.check_health()
+        Act.gate.set()
 
 
 async def test_a_caller_who_leaves_cancels_the_run(app: Replica) -> None:

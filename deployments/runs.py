@@ -1,0 +1,119 @@
+"""One run of an agent in real time, and those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from time import monotonic
+from typing import Any
+
+from agents import Agent, Permanent, RubatoError
+from agents.agent import write_output
+from agents.artifacts import ArtifactStore, reading_from
+from agents.errors import InvalidOutput
+from agents.failures import failed_step, foremost
+from agents.ids import new_id
+from agents.running import RunContext
+
+OUTPUT_LIMIT = 1024 * 1024  # bytes
+
+log = logging.getLogger(__name__)
+
+
+class RunBroke(Permanent):
+    """The agent's own code broke: it raised what no caller can act on, asked to exit, or cancelled itself."""
+
+    def __init__(self, message: str, step: str | None = None) -> None:
+        super().__init__(message, step)
+        self.step = step
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Run:
+    """Goes on until it ends or nobody waits for it any more. Its deadline is that of whoever waits longest."""
+
+    __slots__ = ("_bells", "context", "ends", "has_slot", "name", "task", "task_id", "waiters")
+
+    def __init__(self, name: str, task_id: str, ends: float) -> None:
+        self.name = name  # the agent's
+        self.task_id = task_id
+        self.ends = ends
+        self.task: asyncio.Task[bytes]
+        self.context: RunContext | None = None  # once it runs
+        self.waiters = 0
+        self.has_slot = False
+        self._bells: list[asyncio.Future[None]] = []
+
+    def reach(self, ends: float) -> None:
+        """Somebody waits for it until then."""
+        if ends > self.ends:
+            self.ends = ends
+            if self.context is not None:
+                self.context.reach(ends)
+
+    async def over(self, until: float) -> bool:
+        """Whether it has ended by then, a moment of time.monotonic(); returns as soon as it has."""
+        if self.task.done():
+            return True
+        loop = asyncio.get_running_loop()
+        bell: asyncio.Future[None] = loop.create_future()
+        self._bells.append(bell)
+        timer = loop.call_later(until - monotonic(), _ring, bell)
+        try:
+            await bell
+        finally:
+            timer.cancel()
+            self._bells.remove(bell)
+        return self.task.done()
+
+    def ring(self) -> None:
+        """Have those who wait look: something happened to the run."""
+        for bell in self._bells:
+            _ring(bell)
+
+    def output(self) -> bytes:
+        """The output as JSON, of a run that has ended. Raises what came of it instead."""
+        if self.task.cancelled():
+            raise RunBroke(f"Agent {self.name!r} cancelled its own run.")
+        return self.task.result()
+
+
+async def of_agent(name: str, code: Awaitable[Any], artifacts: ArtifactStore) -> Any:
+    """What the agent's code gives. Raises what it raised where that is a RubatoError, and RunBroke where it is not."""
+    with reading_from(artifacts):
+        try:
+            return await code
+        # Somebody else's code; an exit raised in it would end every run of this replica.
+        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
+            raise _told(name, error) from None
+
+
+def written(agent: type[Agent[Any, Any]], output: Any) -> bytes:
+    """The output as JSON. Raises InvalidOutput."""
+    text = write_output(agent, output).encode()
+    if len(text) > OUTPUT_LIMIT:
+        raise InvalidOutput(
+            f"Agent {agent.name!r} gave more than {OUTPUT_LIMIT} bytes; large data belongs in an artifact."
+        )
+    return text
+
+
+def _told(name: str, error: BaseException) -> BaseException:
+    """What the caller may know of what the agent raised: all of an error that was meant for it, else where to look."""
+    error = foremost(error)
+    if isinstance(error, RubatoError):
+        return error
+    reference = new_id()
+    log.error("agent %s broke, reference %s", name, reference, exc_info=error)
+    return RunBroke(
+        f"Agent {name!r} raised {type(error).__name__}. The log of the server has it under the reference {reference}.",
+        failed_step(error),
+    )
+
+
+def _ring(bell: asyncio.Future[None]) -> None:
+    if not bell.done():
+        bell.set_result(None)

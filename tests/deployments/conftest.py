@@ -1,0 +1,44 @@
+"""What several modules of these tests start with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import Realtime
+from agents.artifacts import FolderArtifacts
+from agents.catalog import load
+from deployments.replica import Replica
+
+from .clerks import Clerk, Make
+from .driving import living
+from .ledgers import Unreachable
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    Clerk.gate = asyncio.Event()
+    for kept in (Clerk.asked, Clerk.ended, Clerk.left):
+        kept.clear()
+    lives = []
+
+    async def live(app: Replica, up: asyncio.Future[None], down: asyncio.Event) -> None:
+        async with living(app):
+            up.set_result(None)
+            await down.wait()
+
+    down = asyncio.Event()
+
+    def make(agent: type[Clerk] = Clerk, **policy: Any) -> Replica:
+        entry = load(f"tests.deployments.clerks:{agent.__name__}")
+        app = Replica(entry, agent(), Realtime(**policy), FolderArtifacts(tmp_path), Unreachable())
+        lives.append(asyncio.ensure_future(live(app, asyncio.get_running_loop().create_future(), down)))
+        return app
+
+    yield make
+    down.set()
+    await asyncio.gather(*lives)
