@@ -40,6 +40,10 @@ class Agent(Generic[In, Out]):
     def setup(self) -> None:
         """Load what every run needs; called once per replica or worker, before it takes work."""
 
+    async def warmup(self, ctx: Context, /) -> None:
+        """Optional: what else a replica does before it takes traffic, in the loop and the context of a run; nobody sees
+        what it records and emits. One that fails, or takes too long, keeps the replica from starting."""
+
     async def run(self, ctx: Context, input: In, /) -> Out:
         """One run from the top; after a crash it starts again, and its recorded steps return at once."""
         raise NotImplementedError(f"{type(self).__name__} has no run()")

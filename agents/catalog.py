@@ -100,6 +100,10 @@ def _faults_of_methods(agent: type[Agent[Any, Any]]) -> list[str]:
         wrong.append("run() must be async; put blocking work into ctx.step, which runs plain functions in a thread")
     elif not _takes(agent.run, 3):
         wrong.append("run() must take the context and the input")
+    if not inspect.iscoroutinefunction(agent.simple) or not _takes(agent.simple, 3):
+        wrong.append("simple() must be async and take the context and the input")
+    if not inspect.iscoroutinefunction(agent.warmup) or not _takes(agent.warmup, 2):
+        wrong.append("warmup() must be async and take the context")
     return wrong
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from agents.errors import NotLoadable
 from cluster.remote import RemoteLedger
 
 from .replica import INPUT_LIMIT, Replica
+from .warming import ready
 from .wire import join_writes
 
 UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
@@ -62,15 +62,9 @@ class Host:
 
 
 async def start_replica(reference: str, artifacts: str, limit: int = INPUT_LIMIT) -> ASGIApp:
-    """The application of one agent, ready: loaded by name and set up. Raises NotLoadable."""
+    """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotLoadable."""
     entry = load(reference)
-    try:
-        agent = entry.agent()
-        await asyncio.to_thread(agent.setup)  # in a thread, so that Serve is answered meanwhile
-    except Exception as error:
-        said = " ".join(str(error).split())
-        raise NotLoadable(reference, f"its setup() raised {type(error).__name__}: {said}") from error
-    return Replica(entry, agent, _realtime(entry), artifact_store(artifacts), RemoteLedger(), limit)
+    return Replica(entry, await ready(entry), _realtime(entry), artifact_store(artifacts), RemoteLedger(), limit)
 
 
 def build(
