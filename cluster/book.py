@@ -164,6 +164,16 @@ class Book:
         self.writes.claimed.append(claimed)
         return Claim(claimed, now)
 
+    def adopt(self, task: Task, worker: str, call: int, began: float) -> Task:
+        """A task that is new, and whose first attempt a worker began some time ago."""
+        claimed = task.but(state=State.RUNNING.value, worker=worker, fence=1, attempts=1, started_at=began)
+        self.writes.new[claimed.ref] = claimed
+        self.writes.arrows[claimed.agent, "", claimed.state] += 1
+        self.refer(claimed, claimed.input)
+        self.hold(claimed, events=1, reported=0, call=call, alone=False)
+        self.writes.claimed.append(claimed)
+        return claimed
+
     def requeue(self, holding: Holding, *, counted: bool, **changes: object) -> None:
         """Back to the queue; `counted` if the attempt is over, else it goes on as if this claim had never been."""
         task = holding.task

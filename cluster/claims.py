@@ -10,7 +10,7 @@ from agents.journal import StepRecord
 from agents.waits import News as News
 from agents.waits import SignalSent as SignalSent
 
-from .task import Origin, Task
+from .task import Origin, Submission, Task
 
 LEASE = 15.0  # seconds a claim holds after the worker sent a heartbeat that lists it
 MARGIN = 3.0  # seconds before the end of its lease in which a worker starts no step
@@ -115,6 +115,15 @@ class Answer(NamedTuple):
     orders: Orders
 
 
+class Promotion(NamedTuple):
+    """A live run that goes on as a task: the one task of `submission`, whose attempt began at `began`, and what the run
+    has reached so far, in order. It makes report 1 of claim 1."""
+
+    submission: Submission
+    began: float
+    entries: tuple[Entry, ...]
+
+
 class WorkerLink(Protocol):
     """The ledger as a worker sees it. Each method may raise Unavailable; the same call may then be made again.
 
@@ -133,6 +142,17 @@ class WorkerLink(Protocol):
 
         A claim of this worker that is neither held nor handed over by an open or newer call never arrived, and goes
         back to the queue free of charge.
+        """
+
+
+class HolderLink(WorkerLink, Protocol):
+    """The ledger as a process sees it that has runs of its own."""
+
+    async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
+        """Creates the task, claimed by this worker, and returns it once it is durable. One that exists already is
+        returned as it is, changed in nothing: whoever asks again finds out whether it still has the claim.
+
+        Raises Conflict where the submission's key came with another body before.
         """
 
 

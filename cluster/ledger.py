@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from . import reporting, steering
+from . import promoting, reporting, steering
 from .asking import all_retried, all_steered, forked, retried, steered
 from .book import Book, Clock
 from .chores import Chores
-from .claims import Answer, Beat, Called, Held, Hello, Orders, Picture, Report
+from .claims import Answer, Beat, Called, Held, Hello, Orders, Picture, Promotion, Report
 from .client import Batch, Counts, EventPage, Limit, Why
 from .keyring import KeyKeeping
 from .limits import Rule, agent_key
@@ -300,6 +300,15 @@ class Ledger(Scheduling, KeyKeeping):
         needs = (lambda store, _: store.many(called)) if called else None
         answer: Answer = await self._ticks.move(apply, needs, (worker, call))
         return answer
+
+    async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
+        """The task that goes on with a live run, claimed by its worker, once it is durable; or as it was before."""
+        task: Task = await self._ticks.move(
+            lambda book, found: promoting.promote(book, worker, call, promotion, found),
+            lambda store, _: promoting.known(store, promotion),
+            rows=1 + len(promotion.entries),
+        )
+        return task
 
     async def beat(self, worker: str, seen: Picture) -> Beat:
         """Renews the leases of the claims held, and takes back those that never arrived.

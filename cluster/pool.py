@@ -15,6 +15,7 @@ from agents.catalog import Entry
 
 from .callees import Callees, callees_of
 from .errors import Unavailable
+from .holder import REPLICA
 
 log = logging.getLogger("rubato.pool")
 
@@ -149,7 +150,8 @@ class Pool:
     async def _report_missing(self, known: set[str]) -> None:
         """Workers that died while no pool watched: their claims need not wait for their leases."""
         for worker in set(await self._answered(self._ledger.holders)) - known:
-            await self._tell_lost(worker, fault=True)
+            if not worker.startswith(REPLICA):  # those come and go with Serve, and their leases with them
+                await self._tell_lost(worker, fault=True)
 
     async def _keep(self, kind: Kind, id: str | None) -> None:
         """One place in the pool: there is a worker in it, or one is on its way."""

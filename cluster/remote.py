@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from agents import RubatoError
 
 from .apikeys import ApiKey
-from .claims import Answer, Beat, Hello, Orders, Picture, Report, WorkerLink
+from .claims import Answer, Beat, Hello, HolderLink, Orders, Picture, Promotion, Report, WorkerLink
 from .client import Batch, Counts, EventPage, Keys, LedgerClient, Limit, Why
 from .direct import Away, Direct, NoDoor
 from .door import Door
@@ -36,7 +36,7 @@ DETOUR = 30.0  # seconds for which calls go through Ray once the door could not 
 
 METHODS = tuple(
     name
-    for contract in (LedgerClient, WorkerLink, Losses)
+    for contract in (LedgerClient, WorkerLink, HolderLink, Losses)
     for name, member in vars(contract).items()
     if isfunction(member) and not name.startswith("_")
 )
@@ -297,7 +297,7 @@ class RemoteLedger:
 
 
 class RemoteLink:
-    """WorkerLink over the named actor; each call is tried once, since the worker knows how to go on."""
+    """WorkerLink and HolderLink over the named actor; each call is tried once, since the worker knows how to go on."""
 
     def __init__(self, name: str = LEDGER) -> None:
         self._ledger = Near(name)
@@ -317,6 +317,9 @@ class RemoteLink:
         answer = cast(Answer, await self._ledger.call("report", worker, call, reports))
         self._answered_at = time.monotonic()
         return answer
+
+    async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
+        return cast(Task, await self._ledger.call("promote", worker, call, promotion))
 
     def beat(self, worker: str, seen: Picture) -> Beat:
         return cast(Beat, self._ledger.call_blocking("beat", worker, seen, seconds=5.0))

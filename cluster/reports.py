@@ -47,13 +47,14 @@ class Line:
 
     __slots__ = ("_changed", "_number", "_queue", "_room", "_verdict", "_weight", "held", "lazy", "lost", "shut")
 
-    def __init__(self, held: Held, changed: Callable[[Line], None]) -> None:
+    def __init__(self, held: Held, changed: Callable[[Line], None], number: int = 0) -> None:
+        """`number`: how many reports of this claim there were before."""
         self.held = held
         self.shut = False
         self.lost = False
         self.lazy = False
         self._changed = changed
-        self._number = 0
+        self._number = number
         self._queue: deque[tuple[Entry, Done | None]] = deque()
         self._weight = 0
         self._verdict: Verdict | None = None
@@ -166,9 +167,9 @@ class Reporter:
         self._waiting: dict[Line, None] = {}  # in the order they began to wait
         self._woken = asyncio.Event()
 
-    def open(self, held: Held) -> Line:
-        """The line of a claim that has just arrived."""
-        return Line(held, self._changed)
+    def open(self, held: Held, number: int = 0) -> Line:
+        """The line of a claim that has just arrived, and of which there were so many reports before."""
+        return Line(held, self._changed, number)
 
     async def run(self) -> None:
         """Call after call, until cancelled."""

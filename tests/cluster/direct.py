@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from cluster.book import Clock
-from cluster.claims import Answer, Beat, Hello, Orders, Picture, Report
+from cluster.claims import Answer, Beat, Hello, Orders, Picture, Promotion, Report
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.store import Store
+from cluster.task import Task
 
 
 class Direct:
@@ -28,6 +29,9 @@ class Direct:
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         return cast(Answer, await self._perhaps(lambda: self.ledger.report(worker, call, reports)))
+
+    async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
+        return cast(Task, await self._perhaps(lambda: self.ledger.promote(worker, call, promotion)))
 
     def beat(self, worker: str, seen: Picture) -> Beat:
         answer = asyncio.run_coroutine_threadsafe(self.ledger.beat(worker, seen), self.loop)

@@ -10,11 +10,12 @@ from agents.ids import new_id
 from agents.journal import StepId, StepRecord
 from cluster import waits
 from cluster.book import Clock
-from cluster.claims import Called, Claim, Ending, Entry, Hello, Report, StepDone, Verdict
+from cluster.claims import Called, Claim, Ending, Entry, Hello, Promotion, Report, StepDone, Verdict
 from cluster.task import Origin, Submission, Task
 from cluster.waits import Waits
 
 AGENT = "echo"
+PROMOTED = Emitted("promoted", "", 999_999.0, '{"reason":"late"}')
 
 
 @dataclass
@@ -51,6 +52,12 @@ def task(**changes: Any) -> Task:
 
 def submission(*tasks: Task, key: str = "", digest: str = "", batch_id: str | None = None) -> Submission:
     return Submission("", "/v1/tasks", tasks or (task(),), key, digest, batch_id)
+
+
+def promotion(*entries: Entry, key: str = "", digest: str = "", **changes: Any) -> Promotion:
+    """A live run that has reached these entries, of a task with these fields."""
+    asked = Submission("", "/v1/agents/echo/run", (task(**changes),), key, digest)
+    return Promotion(asked, 999_990.0, (*entries, PROMOTED))
 
 
 def hello(id: str = "w1", slots: int = 8, agent: str = AGENT) -> Hello:

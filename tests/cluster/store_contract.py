@@ -45,6 +45,17 @@ class StoreContract(QueueingContract, KeepingContract, SweepingContract):
 
         assert await self.again(store).task("", one.id) == one
 
+    async def test_a_new_task_may_run_already_with_steps_and_events_of_its_own(self, store: Store) -> None:
+        one = task(state=State.RUNNING, worker="replica-1", fence=1, attempts=1, started_at=9.0)
+        writes = new(one)
+        writes.steps, writes.events, writes.claimed = [step_row(one, "think", 1)], [event_row(one, 2)], [one]
+
+        await store.commit(writes)
+
+        assert await self.again(store).task("", one.id) == one
+        assert [task.id for task in await self.again(store).running()] == [one.id]
+        assert await self.again(store).progress("", one.id, 1) == (3, 2)
+
     async def test_another_tenant_sees_nothing(self, store: Store) -> None:
         one = task()
 

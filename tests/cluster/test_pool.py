@@ -197,6 +197,14 @@ async def test_its_next_life_adopts_the_workers_that_are_there() -> None:
     assert ledger.lost == []
 
 
+async def test_replicas_that_hold_claims_are_not_its_to_report() -> None:
+    fleet, ledger = Fleet(), Ledger("replica-1", "gone")
+    async with Running(fleet, ledger):
+        await until(lambda: bool(ledger.lost))
+
+    assert ledger.lost == [("gone", True)]
+
+
 async def test_it_reports_those_that_died_while_no_pool_watched() -> None:
     fleet, ledger = Fleet(("old1", "cpu1")), Ledger("old1", "dead")
     async with Running(fleet, ledger):
