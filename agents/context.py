@@ -86,7 +86,8 @@ class Context(Protocol):
         """Keep bytes outside of the journal; the returned reference is small, and `read()` gives them back."""
 
     async def promote(self, reason: str) -> None:
-        """From here on the run needs the background, for this reason. Raises NeedsBackground in real time."""
+        """From here on the run needs the background, for this reason: a live run moves there, and goes on at this line.
+        Raises NeedsBackground where its caller takes nothing but an answer."""
 
     async def sleep(self, seconds: float, *, key: str | None = None) -> None:
         """Wait so many seconds, from when the run first came here, without a worker."""

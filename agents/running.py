@@ -6,14 +6,14 @@ import asyncio
 import inspect
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
@@ -35,6 +35,7 @@ from .returns import return_type
 from .waits import TIMED_OUT, Call, Waits
 
 T = TypeVar("T")
+Leave = Callable[[str], Awaitable[NoReturn]]
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
 
 
@@ -62,11 +63,15 @@ class Recorder(Protocol):
     async def emit(self, event: Emitted) -> None:
         """Takes the event; its order among events and steps is kept."""
 
+    async def begin(self, step: StepId) -> None:
+        """Keeps that a step begins which may begin only once; returns when that is as firm as this host promises."""
+
 
 class RunContext:
     """The Context of one run, over a journal of what is recorded and a recorder for what comes.
 
-    Without `waits` its host cannot wait: the run has a caller who does.
+    Without `waits` its host cannot wait: the run has a caller who does. `leave` then has the run go on in the
+    background, for a reason, and does not return here; without it the caller takes no task.
     """
 
     def __init__(
@@ -76,12 +81,14 @@ class RunContext:
         recorder: Recorder,
         artifacts: ArtifactStore,
         waits: Waits | None = None,
+        leave: Leave | None = None,
     ) -> None:
         self._facts = facts
         self._journal = journal
         self._recorder = recorder
         self._artifacts = artifacts
         self._waits = waits
+        self._leave = leave
         self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
         self._cursor = Cursor()
         self._emits: defaultdict[StepId | None, int] = defaultdict(int)
@@ -156,13 +163,13 @@ class RunContext:
 
     async def _may_start(self, step: StepId, once: bool) -> None:
         await self._recorder.may_start()
-        waits = self._waits
-        if not once or waits is None:
+        if not once:
             return
-        if str(step) in waits.started:
-            raise StepOutcomeUnknown(str(step))
-        waits.started.add(str(step))
-        await waits.keeper.begin(step)
+        if self._waits is not None:
+            if str(step) in self._waits.started:
+                raise StepOutcomeUnknown(str(step))
+            self._waits.started.add(str(step))
+        await self._recorder.begin(step)
         await self._recorder.may_start()
 
     async def _record(self, step: StepId, digest: str, kind: Any, value: Any) -> Any:
@@ -206,9 +213,18 @@ class RunContext:
             return await asyncio.to_thread(write)
 
     async def promote(self, reason: str) -> None:
-        """Nothing to do in the background. Raises NeedsBackground where the caller waits for an answer."""
+        """Go on in the background, where a run is there: there is nothing to do then. Raises NeedsBackground where the
+        caller takes nothing but an answer, and StepError inside of a step, which ends before its run can move."""
         if self._facts.mode is Mode.REALTIME:
-            raise NeedsBackground(f"this run leaves real time ({reason}); submit it as a task")
+            outer = _step.get()
+            if outer is not None:
+                raise StepError(str(outer), "promotes its run; do that between steps")
+            await self._go(reason, f"this run leaves real time ({reason})")
+
+    async def _go(self, reason: str, why: str) -> NoReturn:
+        if self._leave is None:
+            raise NeedsBackground(f"{why}; submit it as a task")
+        await self._leave(reason)
 
     async def sleep(self, seconds: float, *, key: str | None = None) -> None:
         """Wait until so many seconds are over since the run first came here."""
@@ -282,7 +298,7 @@ class RunContext:
         if outer is not None:
             raise StepError(kind + name, f"is waited for inside of step {str(outer)!r}; wait between steps")
         if self._waits is None:
-            raise NeedsBackground(f"this run must wait for {kind + name!r}; submit it as a task")
+            await self._go(f"waits for {kind + name}", f"this run must wait for {kind + name!r}")
         with self._cursor.enter(name, key, kind) as step:
             try:
                 yield step, self._waits

@@ -64,9 +64,6 @@ class Keeper(Protocol):
     async def take(self, step: StepRecord, signal: int | None) -> None:
         """Record a wait for a signal together with the number of the one it took."""
 
-    async def begin(self, step: StepId) -> None:
-        """Returns when it is durable that this step has begun."""
-
     async def call(self, child: Child) -> None:
         """Have the child created. Raises Permanent for an agent that nobody runs."""
 

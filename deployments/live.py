@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -16,15 +18,22 @@ from agents.errors import Overloaded
 from agents.ids import new_id
 from agents.journal import Journal
 from agents.running import RunContext, RunFacts
+from cluster.task import Submission, Task
 
 from .answers import CACHE_BYTES, Answer, Answers
 from .ladder import Door, Rung, admit, late
 from .problems import Problem, problem_of, too_late
+from .promotion import Promoter, Unconfirmed
 from .recording import Silence, Telling
 from .runs import Run, of_agent, written
 from .slots import Slots
 
 SMOOTH = 0.2  # how much the newest run counts in the time that a run takes
+
+UNCONFIRMED = (
+    "The run was to go on as a task, and the ledger did not confirm that it does: GET /v1/tasks/{id}, with the Task-Id "
+    "of this answer, tells. If there is no such task, ask again."
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +46,8 @@ class Ask(NamedTuple):
     """What a caller wants, and for how many seconds it waits.
 
     `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
-    seconds will do. With `joins` it may share a run with equal ones. `telling` hears of the steps and events.
+    seconds will do. With `joins` it may share a run with equal ones. `task` is what its run may become, where the
+    caller takes a task. `telling` hears of the steps and events.
     """
 
     task_id: str
@@ -46,16 +56,20 @@ class Ask(NamedTuple):
     key: str = ""
     oldest: float = math.inf
     joins: bool = False
+    task: Submission | None = None
     telling: Telling | None = None
 
 
 class Told(NamedTuple):
-    """An answer: the output as JSON, which kind it is, the run that gave it, and its age where it was kept."""
+    """An answer: the output as JSON, which kind it is, the run that gave it, and its age where it was kept. `task` is
+    what goes on in the background: in place of an output, or for the full one."""
 
     output: bytes
     rung: Rung
     task_id: str
     age: float | None = None
+    task: Task | None = None
+    reason: str = ""  # why the run went there
 
 
 class Load(NamedTuple):
@@ -72,11 +86,17 @@ class LiveRuns:
     """One replica's runs of one agent. Each is owned here until it really ends, whether or not its caller waits."""
 
     def __init__(
-        self, agent: Agent[Any, Any], policy: Realtime, artifacts: ArtifactStore, cache_bytes: int = CACHE_BYTES
+        self,
+        agent: Agent[Any, Any],
+        policy: Realtime,
+        artifacts: ArtifactStore,
+        promoter: Promoter,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._agent = agent
         self._policy = policy
         self._artifacts = artifacts
+        self._promoter = promoter
         self._slots = Slots(policy.slots)
         self._answers = Answers(monotonic, cache_bytes)
         self._shared: dict[str, Run] = {}  # by question: the runs that equal ones may join
@@ -90,7 +110,8 @@ class LiveRuns:
 
     async def answer(self, ask: Ask) -> Told:
         """The best answer that there is in time. Raises what the agent raised where it is a RubatoError, RunBroke where
-        it is not, and InvalidOutput; Overloaded where there is no room, and at the deadline DeadlinePassed.
+        it is not, and InvalidOutput; Overloaded where there is no room, and at the deadline DeadlinePassed; Unavailable
+        where nobody knows whether the run goes on as a task.
 
         A run that nobody waits for any more is cancelled, and that is not waited for: a plain function that runs in a
         thread cannot be interrupted.
@@ -102,12 +123,14 @@ class LiveRuns:
         rung = admit(door)
         if fresh is not None:
             return _kept(Rung.CACHED, *fresh)
-        run = self._shared.get(ask.key) if ask.joins else None
+        run = self._shared.get(_question(ask)) if ask.joins else None
         if run is None and rung in (Rung.RUN, Rung.QUEUE):
             run = self._begin(ask, ends)
         if run is not None:
             return await self._follow(run, ask, ends)
         told = await self._instead(rung, ask, ends)
+        if told is None and ask.task is not None:
+            return Told(b"", Rung.TASK, ask.task_id, task=await self._promoter.submit(ask.task), reason="busy")
         if told is None:
             detail = f"Agent {self._agent.name!r} has all its slots in use, and as many callers in line as it takes"
             raise Overloaded(detail, retry_after=door.wait)
@@ -124,6 +147,11 @@ class LiveRuns:
         waiting = self._slots.waiting
         return Load(len(self._runs) - waiting, waiting, self._service, self._arrived)
 
+    def leave(self, reason: str) -> None:
+        """Have all runs that may do so go on in the background."""
+        for run in self._runs:
+            run.leave(reason)
+
     async def close(self, patience: float = 2.0) -> None:
         """Cancel what still runs and wait a moment for it to end."""
         tasks = {run.task for run in self._runs}
@@ -131,20 +159,21 @@ class LiveRuns:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=patience)
+        await self._promoter.close()
 
     # the run
 
     def _begin(self, ask: Ask, ends: float) -> Run:
         """Start a run: in a slot that is free, or when one is."""
-        run = Run(self._agent.name, ask.task_id, ends)
+        run = Run(self._agent.name, ask.task_id, ends, ask.task, ask.telling)
         run.has_slot = self._slots.take()
         run.task = asyncio.get_running_loop().create_task(self._compute(run, ask))
-        run.task.add_done_callback(partial(self._ended, run, ask.key))
+        run.task.add_done_callback(partial(self._ended, run, _question(ask)))
         self._runs.add(run)
         if ask.telling:
-            ask.telling.begin()
+            ask.telling.open()
         if ask.joins:
-            self._shared[ask.key] = run
+            self._shared[_question(ask)] = run
         return run
 
     async def _compute(self, run: Run, ask: Ask) -> bytes:
@@ -152,7 +181,9 @@ class LiveRuns:
             await self._slots.wait()
             run.has_slot = True
         began = monotonic()
-        run.context = self._context(ask.task_id, run.ends - began, ask.telling)
+        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began)
+        leave = run.left if run.becomes else None
+        run.context = RunContext(facts, Journal(), run.recorder, self._artifacts, leave=leave)
         output = await of_agent(run.name, self._agent.run(run.context, ask.given), self._artifacts)
         text = written(type(self._agent), output)
         took = monotonic() - began
@@ -167,21 +198,52 @@ class LiveRuns:
         run.waiters += 1
         try:
             if not await run.over(ends - min(self._reserve, ask.patience / 2)):
-                stale = self._find(ask, self._stale) is not None
-                told = await self._instead(late(stale=stale, simple=self._may_be_simple, task=False), ask, ends)
+                told = await (self._move(run) if run.wants else self._late(run, ask, ends))
                 if told is not None:
                     return told
-                if not await run.over(ends):
-                    raise DeadlinePassed(_too_late(run.name, ask.patience))
             return Told(run.output(), Rung.RUN, run.task_id)
         finally:
             run.waiters -= 1
-            if not run.waiters and not run.task.done():
-                self._leave(run, ask.key)
+            if not run.waiters and not run.task.done() and run.move is None:
+                self._give_up(run, _question(ask))
 
-    def _leave(self, run: Run, key: str) -> None:
+    async def _late(self, run: Run, ask: Ask, ends: float) -> Told | None:
+        """What there is for a caller whose time is almost over; None if the run gives its answer after all."""
+        stale = self._find(ask, self._stale) is not None
+        may_move = run.becomes is not None
+        rung = late(stale=stale, simple=self._may_be_simple, task=may_move)
+        told = await self._instead(rung, ask, ends)
+        if run.task.done():
+            return None
+        if not may_move:
+            if told is None and not await run.over(ends):
+                raise DeadlinePassed(_too_late(run.name, ask.patience))
+            return told
+        run.leave("late")
+        if told is None:
+            return await self._move(run)
+        with suppress(RubatoError):  # the caller has an answer, and the full one is more than was promised
+            moved = await self._move(run)
+            return moved and told._replace(task=moved.task)
+        return told
+
+    async def _move(self, run: Run) -> Told | None:
+        """The run as a task; None if it gives its answer after all."""
+        if run.move is None:
+            run.move = asyncio.get_running_loop().create_task(self._promoted(run))
+            run.move.add_done_callback(_seen)
+        task = await asyncio.shield(run.move)
+        return task and Told(b"", Rung.TASK, run.task_id, task=task, reason=run.wants)
+
+    async def _promoted(self, run: Run) -> Task | None:
+        if run.context is not None or run.becomes is None:
+            return await self._promoter.promote(run)
+        run.task.cancel()  # it waits for a slot still: there is nothing to go on with
+        return await self._promoter.submit(run.becomes)
+
+    def _give_up(self, run: Run, question: str) -> None:
         self._left.add(run)
-        self._unshare(run, key)
+        self._unshare(run, question)
         run.task.cancel()
 
     def _ended(self, run: Run, key: str, task: asyncio.Task[bytes]) -> None:
@@ -211,7 +273,7 @@ class LiveRuns:
     async def _simply(self, given: Any, ends: float) -> bytes | None:
         """The agent's simple answer, if it gives one in time."""
         left = min(self._policy.simple_time, ends - monotonic())
-        context = self._context(new_id(), left)
+        context = RunContext(RunFacts(Mode.REALTIME, new_id(), left), Journal(), Silence(), self._artifacts)
         self._simple += 1
         try:
             async with asyncio.timeout(left):
@@ -235,16 +297,13 @@ class LiveRuns:
             fresh=fresh,
             stale=self._find(ask, self._stale) is not None,
             simple=self._may_be_simple,
+            task=ask.task is not None,
             slots=policy.slots,
             waiting=slots.waiting,
             queue=policy.queue,
             service=self._service,
             left=ask.patience,
         )
-
-    def _context(self, task_id: str, seconds: float, telling: Telling | None = None) -> RunContext:
-        facts = RunFacts(Mode.REALTIME, task_id, seconds)
-        return RunContext(facts, Journal(), telling or Silence(), self._artifacts)
 
     def _find(self, ask: Ask, age: float) -> tuple[Answer, float] | None:
         """An answer that is kept, of at most this age and that which the caller takes; and its age."""
@@ -261,7 +320,20 @@ class LiveRuns:
 
 def problem_of_run(error: Exception) -> Problem:
     """The problem that answers a run that ended in `error`."""
-    return too_late(str(error)) if isinstance(error, DeadlinePassed) else problem_of(error)
+    if isinstance(error, DeadlinePassed):
+        return too_late(str(error))
+    problem = problem_of(error)
+    return replace(problem, detail=UNCONFIRMED) if isinstance(error, Unconfirmed) else problem
+
+
+def _question(ask: Ask) -> str:
+    """What equal questions have in common: those whose callers take a task, and those whose do not, run apart."""
+    return f"{ask.key} task" if ask.task else ask.key
+
+
+def _seen(move: asyncio.Task[Task | None]) -> None:
+    if not move.cancelled():
+        move.exception()  # it is raised to whoever waits, and they may all have left
 
 
 def _too_late(name: str, patience: float) -> str:

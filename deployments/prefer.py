@@ -14,7 +14,7 @@ _ELEMENT = re.compile(rf'(?:[^",]|{_QUOTED})*+(?:,|$)')
 _PREFERENCE = re.compile(
     rf"[ \t]*+([!#$%&'*+\-.^_`|~\w]++)[ \t]*+(?:=[ \t]*+([^\s\",;=]++|{_QUOTED}))?+[ \t]*+(?:[;,]|$)"
 )
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")  # RFC 7240 knows whole ones only
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What becomes of the steps and events of a live run: nothing, or they are told to a listener."""
+"""What becomes of the steps and events of a live run: nothing, they are told to a listener, or kept for a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import time
 
 from agents.events import Emitted
-from agents.journal import StepRecord
+from agents.journal import StepId, StepRecord
+from cluster.claims import Entry, StepDone
+from cluster.reports import Line
 from cluster.task import Event
 
 
@@ -20,6 +22,9 @@ class Silence:
         return
 
     async def emit(self, event: Emitted) -> None:
+        return
+
+    async def begin(self, step: StepId) -> None:
         return
 
 
@@ -37,7 +42,7 @@ class Telling:
         """Whether anything was told yet."""
         return self._next > 0
 
-    def begin(self) -> None:
+    def open(self) -> None:
         """Tell the first event, where it was not told: the run is accepted."""
         if not self.begun:
             self._queue.put_nowait(self._numbered("attempt.started", "{}", "", None))
@@ -50,6 +55,9 @@ class Telling:
 
     async def emit(self, event: Emitted) -> None:
         await self._tell(event.type, event.data, step=event.step, at=event.at)
+
+    async def begin(self, step: StepId) -> None:
+        await self._tell("step.started", step=str(step))
 
     async def end(self, type: str, data: str) -> None:
         """Tell the last event; what a cancelled run still emits is dropped."""
@@ -65,3 +73,57 @@ class Telling:
         event = Event(self._next, type, time.time() if at is None else at, 1, step or None, data)
         self._next += 1
         return event
+
+
+class Movable:
+    """A recorder that keeps what its run reaches, so that the run can go on elsewhere; `telling` is told as well.
+
+    Once it has a line all goes there, and no step begins any more: the run has left.
+    """
+
+    def __init__(self, telling: Telling | None = None) -> None:
+        self.entries: list[Entry] = []
+        self._told: Telling | Silence = telling or Silence()
+        self._gate: asyncio.Event | None = None
+        self._held: list[Entry] = []
+        self._line: Line | None = None
+
+    def hold(self) -> None:
+        """Take nothing more until it is known where it goes."""
+        self._gate = asyncio.Event()
+
+    def go(self, line: Line) -> None:
+        """What was held back, and all that comes, goes there."""
+        self._line = line
+        for entry in self._held:
+            line.note(entry)
+        if self._gate is not None:
+            self._gate.set()
+
+    async def may_start(self) -> None:
+        if self._gate is not None:
+            await asyncio.Event().wait()
+
+    async def record(self, step: StepRecord) -> None:
+        if not await self._put(StepDone(step, time.time())):
+            await self._told.record(step)
+
+    async def emit(self, event: Emitted) -> None:
+        if not await self._put(event):
+            await self._told.emit(event)
+
+    async def begin(self, step: StepId) -> None:
+        if not await self._put(Emitted("step.started", str(step), time.time(), "{}")):
+            await self._told.begin(step)
+
+    async def _put(self, entry: Entry) -> bool:
+        """Keep it; True if it goes elsewhere, and nobody here is to be told."""
+        if self._line is not None:
+            await self._line.record(entry)
+        elif self._gate is not None:
+            self._held.append(entry)  # at once: its run may be cancelled before it is known where this goes
+            await self._gate.wait()
+        else:
+            self.entries.append(entry)
+            return False
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,18 +20,24 @@ from agents.artifacts import ArtifactStore
 from agents.catalog import Entry
 from agents.errors import InvalidInput
 from agents.ids import derived_id, new_id
+from cluster.claims import HolderLink
 from cluster.client import LedgerClient
+from cluster.holder import Holder
+from cluster.task import Options, Submission, Task
 
-from . import bodies
+from . import again, bodies
 from .cachecontrol import oldest_taken
 from .describe import describe
+from .gateway.answers import accepted
 from .gateway.forms import refuse_query
 from .gateway.headers import idempotency_key
 from .gateway.pausing import pause, resume
+from .gateway.submitting import Order, submission
 from .ladder import Rung
 from .live import Ask, LiveRuns, Load, Told, problem_of_run
-from .prefer import preference
+from .prefer import NONE, Preference, applied, preference
 from .problems import Problem, not_found, problem_of
+from .promotion import Promoter, Unconfirmed
 from .streaming import Headers, stream
 
 INPUT_LIMIT = bodies.Limits().input
@@ -57,6 +63,7 @@ class Replica:
         policy: Realtime,
         artifacts: ArtifactStore,
         ledger: LedgerClient,
+        link: HolderLink,
         limit: int = INPUT_LIMIT,
     ) -> None:
         self._entry = entry
@@ -66,7 +73,8 @@ class Replica:
         self._route = f"/v1/agents/{entry.name}"
         self._description = json.dumps(describe(entry)).encode()
         self._policy = policy
-        self._runs = LiveRuns(agent, policy, artifacts)
+        self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), link))
+        self._runs = LiveRuns(agent, policy, artifacts, self._promoter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -85,6 +93,10 @@ class Replica:
     def load(self) -> Load:
         """What there is to do now."""
         return self._runs.load
+
+    def leave(self, reason: str) -> None:
+        """Have all runs that may do so go on in the background."""
+        self._runs.leave(reason)
 
     def check_health(self) -> None:
         """Raises where runs that nobody waits for, and that hang in plain steps, hold every slot: this replica should
@@ -119,35 +131,57 @@ class Replica:
             await _refuse(_not_allowed(scope["method"], "GET"), scope, receive, send)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task_id = told = problem = None
+        task_id = told = problem = response = None
         headers = dict(scope["headers"])
         live = b"text/event-stream" in headers.get(b"accept", b"")
         try:
-            task_id = self._task_id(scope) if b"idempotency-key" in headers else new_id()
-            ask = self._ask(scope, headers, task_id, self._input(await _body(scope, receive, self._limit)))
-            if not live:
+            key = idempotency_key(Request(scope)) if b"idempotency-key" in headers else ""
+            prefers = preference(_values(scope, b"prefer")) if b"prefer" in headers else NONE
+            task_id = derived_id(TENANT, f"{self._route}/run", key) if key else new_id()
+            body = await _body(scope, receive, self._limit)
+            ask = self._ask(scope, prefers, task_id, key, body)
+            if key:
+                response = await self._answered_before(ask, body, prefers)
+            if not live and response is None:
                 told = await self._runs.answer(ask)
         except Exception as error:  # noqa: BLE001 - every failure is told as a problem
-            problem = problem_of_run(error)
+            problem, task_id = problem_of_run(error), error.task_id if isinstance(error, Unconfirmed) else task_id
         else:
-            if told is None:
+            if response is None and told is None:
                 problem = await stream(self._runs, ask, send, [(b"task-id", task_id.encode())])
+            elif told is not None and told.rung is not Rung.TASK:
+                await _reply(send, told.output, [*JSON, *_about(told, ask, prefers)])
             else:
-                await _reply(send, told.output, [*JSON, *_about(told, ask)])
+                response = response or accepted(_task_of(told), prefers)
+                response.headers["Task-Id"] = told.task_id if told else task_id
+                await response(scope, receive, send)
         if problem is not None:
             await _refuse(_known_as(problem, task_id), scope, receive, send)
 
-    def _ask(self, scope: Scope, headers: dict[bytes, bytes], task_id: str, given: Any) -> Ask:
-        """What the caller wants, of an input that was read."""
-        patience, keeps = self._policy.deadline, self._policy.cache_ttl > 0
-        if b"prefer" in headers:
-            wait = preference(_values(scope, b"prefer")).wait
-            patience = patience if wait is None else min(patience, wait)
-        if not keeps:
-            return Ask(task_id, given, patience)
-        oldest = oldest_taken(_values(scope, b"cache-control")) if b"cache-control" in headers else math.inf
-        joins = oldest > 0 and b"idempotency-key" not in headers
-        return Ask(task_id, given, patience, values.digest((TENANT, given)), oldest, joins)
+    def _ask(self, scope: Scope, prefers: Preference, task_id: str, key: str, body: bytes) -> Ask:
+        """What the caller wants. Raises InvalidInput, Refused."""
+        given, policy = self._input(body), self._policy
+        patience = policy.deadline if prefers.wait is None else min(policy.deadline, prefers.wait)
+        task = self._becomes(task_id, key, body) if prefers.respond_async and self._agent.background else None
+        if policy.cache_ttl <= 0:
+            return Ask(task_id, given, patience, task=task)
+        oldest = oldest_taken(_values(scope, b"cache-control"))
+        question = values.digest((TENANT, given))
+        return Ask(task_id, given, patience, question, oldest, joins=oldest > 0 and not key, task=task)
+
+    def _becomes(self, task_id: str, key: str, body: bytes) -> Submission:
+        """The task that a run of this input may become."""
+        order = Order(self._entry, (body.decode().strip(" \t\r\n"),), Options(), bodies.parse(body))
+        route, now = f"{self._route}/run", time.time()
+        return submission(order, tenant=TENANT, route=route, key=key, now=now, ids=[task_id])
+
+    async def _answered_before(self, ask: Ask, body: bytes, prefers: Preference) -> Response | None:
+        """The answer to a request whose run was promoted before."""
+        if self._agent.background is None:
+            return None
+        asked = (self._ledger, TENANT, ask.task_id, body)
+        task = await again.known_task(*asked, needed=ask.task is not None)
+        return task and await again.answer(self._ledger, task, ask.patience, prefers)
 
     async def _hold_up(self, how: Pausing, scope: Scope, receive: Receive, send: Send) -> None:
         """As the gateway does it for agents that have no application of their own."""
@@ -158,10 +192,6 @@ class Replica:
         except Exception as error:  # noqa: BLE001 - every failure is told as a problem
             answer = problem_of(error).response()
         await answer(scope, receive, send)
-
-    def _task_id(self, scope: Scope) -> str:
-        """The id that the caller's key fixes."""
-        return derived_id(TENANT, f"{self._route}/run", idempotency_key(Request(scope)))
 
     def _input(self, body: bytes) -> Any:
         """The input in the body, parsed once where nothing is wrong with it."""
@@ -204,12 +234,24 @@ async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) 
     await problem.response()(scope, receive, send)
 
 
-def _about(told: Told, ask: Ask) -> Headers:
-    """What is said of an answer besides the answer: which kind it is, and whose it was, how long ago."""
+def _about(told: Told, ask: Ask, prefers: Preference) -> Headers:
+    """What is said of an answer besides the answer: which kind it is, and whose it was, how long ago; where the full
+    one will be; and what was honoured."""
     about = [(b"task-id", (told.task_id if ask.joins else ask.task_id).encode()), KINDS[told.rung]]
     if told.age is not None:
         about.append((b"age", b"%d" % told.age))
+    if told.task is not None:
+        about.append((b"location", f"/v1/tasks/{told.task.id}".encode()))
+    if prefers is not NONE:
+        honoured = applied(respond_async=ask.task is not None, wait=prefers.wait)
+        about += [(name.lower().encode(), value.encode()) for name, value in honoured]
     return about
+
+
+def _task_of(told: Told | None) -> Task:
+    assert told is not None, "an answer there is"
+    assert told.task is not None, "this kind of answer has a task"
+    return told.task
 
 
 def _values(scope: Scope, name: bytes) -> Iterator[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from agents import Agent, Permanent, RubatoError
 from agents.agent import write_output
@@ -15,8 +16,13 @@ from agents.errors import InvalidOutput
 from agents.failures import failed_step, foremost
 from agents.ids import new_id
 from agents.running import RunContext
+from cluster.attempt import Why
+from cluster.task import Submission, Task
+
+from .recording import Movable, Silence, Telling
 
 OUTPUT_LIMIT = 1024 * 1024  # bytes
+_SILENCE = Silence()
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +39,22 @@ class RunBroke(Permanent):
 
 
 class Run:
-    """Goes on until it ends or nobody waits for it any more. Its deadline is that of whoever waits longest."""
+    """Goes on until it ends, leaves for the background, or nobody waits for it any more. Its deadline is that of
+    whoever waits longest."""
 
-    __slots__ = ("_bells", "context", "ends", "has_slot", "name", "task", "task_id", "waiters")
-
-    def __init__(self, name: str, task_id: str, ends: float) -> None:
+    def __init__(self, name: str, task_id: str, ends: float, task: Submission | None, telling: Telling | None) -> None:
+        """`task`: what it becomes where it leaves; None: it may not."""
         self.name = name  # the agent's
         self.task_id = task_id
         self.ends = ends
+        self.began = time.time()
+        self.becomes = task
+        self.recorder: Movable | Telling | Silence = Movable(telling) if task else telling or _SILENCE
         self.task: asyncio.Task[bytes]
         self.context: RunContext | None = None  # once it runs
+        self.wants = ""  # why it is to leave
+        self.move: asyncio.Task[Task | None] | None = None  # its way to the background
+        self.canceled = False  # by the ledger, once it is a task
         self.waiters = 0
         self.has_slot = False
         self._bells: list[asyncio.Future[None]] = []
@@ -55,9 +67,9 @@ class Run:
                 self.context.reach(ends)
 
     async def over(self, until: float) -> bool:
-        """Whether it has ended by then, a moment of time.monotonic(); returns as soon as it has."""
-        if self.task.done():
-            return True
+        """Whether it has ended by then, a moment of time.monotonic(); returns as soon as it has, or is to leave."""
+        if self.task.done() or self.wants:
+            return self.task.done()
         loop = asyncio.get_running_loop()
         bell: asyncio.Future[None] = loop.create_future()
         self._bells.append(bell)
@@ -73,6 +85,23 @@ class Run:
         """Have those who wait look: something happened to the run."""
         for bell in self._bells:
             _ring(bell)
+
+    def leave(self, reason: str) -> None:
+        """Have whoever waits for it take it to the background, if it may go there."""
+        if self.becomes is not None and not self.wants:
+            self.wants = reason
+            self.ring()
+
+    async def left(self, reason: str) -> NoReturn:
+        """The same for the run's own code, which does not go on here."""
+        self.leave(reason)
+        await asyncio.Event().wait()
+        raise asyncio.CancelledError
+
+    def interrupt(self, why: Why) -> None:
+        """The ledger says that this is not its claim any more, or that the task is to end."""
+        self.canceled = self.canceled or why is Why.CANCEL
+        self.task.cancel()
 
     def output(self) -> bytes:
         """The output as JSON, of a run that has ended. Raises what came of it instead."""

@@ -17,7 +17,7 @@ from agents import Realtime, RubatoError
 from agents.artifacts import artifact_store
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
-from cluster.remote import RemoteLedger
+from cluster.remote import RemoteLedger, RemoteLink
 
 from .replica import INPUT_LIMIT, Replica
 from .warming import ready
@@ -64,7 +64,8 @@ class Host:
 async def start_replica(reference: str, artifacts: str, limit: int = INPUT_LIMIT) -> ASGIApp:
     """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotLoadable."""
     entry = load(reference)
-    return Replica(entry, await ready(entry), _realtime(entry), artifact_store(artifacts), RemoteLedger(), limit)
+    agent, kept = await ready(entry), artifact_store(artifacts)
+    return Replica(entry, agent, _realtime(entry), kept, RemoteLedger(), RemoteLink(), limit)
 
 
 def build(

@@ -15,6 +15,7 @@ from .events import event_bytes
 from .ladder import Rung
 from .live import Ask, LiveRuns, Told, problem_of_run
 from .problems import Problem
+from .promotion import promoted
 from .recording import Telling
 from .runs import RunBroke
 
@@ -57,8 +58,11 @@ async def _tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) ->
         failed = {**json.loads(problem.body()), "step": step, "attempt": 1}
         await telling.end("failed", json.dumps({"error": failed}))
     else:
-        telling.begin()
-        await telling.end("output", _data(told))
+        telling.open()
+        if told.rung is Rung.TASK:
+            await telling.end("promoted", promoted(told.reason, told.task_id))
+        else:
+            await telling.end("output", _data(told))
     await queue.put(None)
     return None
 

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from agents.ids import is_id
 from cluster.client import Why
 from cluster.errors import Unavailable
-from cluster.task import Task
+from cluster.task import State, Task
 
 from ..documents import task_json
 from ..prefer import Preference, applied
-from ..problems import Problem, Refused, not_found, problem_of
+from ..problems import Problem, Refused, agent_failed, conflict, not_found, problem_of
 
 JSON_LINES = "application/jsonl"
 
@@ -38,6 +38,15 @@ def accepted(task: Task, prefers: Preference) -> Response:
     """202: the task as it stands, and where to ask for it."""
     honoured = applied(respond_async=prefers.respond_async, wait=prefers.wait)
     return task_answer(task, 202, [("Location", f"/v1/tasks/{task.id}"), *honoured])
+
+
+def failed(task: Task) -> Problem:
+    """What to say of a task that ended without an output."""
+    if task.state == State.CANCELED:
+        return conflict(f"Task {task.id} was canceled before it ended.", "/problems/canceled")
+    error = json.loads(task.error or "{}")
+    detail = ": ".join(error[part] for part in ("title", "detail") if error.get(part))
+    return agent_failed(detail or "The task says no reason.")
 
 
 def matched(number: int) -> Response:

@@ -16,10 +16,10 @@ from .. import bodies
 from ..describe import describe
 from ..documents import list_json
 from ..prefer import Preference, applied, preference
-from ..problems import Problem, Refused, agent_failed, conflict, unavailable
+from ..problems import Problem, Refused, conflict, unavailable
 from . import pausing
 from .accepting import Accepting
-from .answers import accepted, json_answer
+from .answers import accepted, failed, json_answer
 from .headers import idempotency_key
 from .services import Services, tenant_of
 from .submitting import named_agent, read_run, submission
@@ -71,17 +71,9 @@ def _answer(task: Task, prefers: Preference) -> Response:
         honoured = applied(respond_async=True, wait=prefers.wait)
         response = json_answer(task.output, headers=[("Answer", "full"), *honoured])
     else:
-        response = _failed(task).response()
+        response = failed(task).response()
     response.headers["Task-Id"] = task.id
     return response
-
-
-def _failed(task: Task) -> Problem:
-    if task.state == State.CANCELED:
-        return conflict(f"Task {task.id} was canceled before it ended.", "/problems/canceled")
-    error = json.loads(task.error or "{}")
-    detail = ": ".join(error[part] for part in ("title", "detail") if error.get(part))
-    return agent_failed(detail or "The task says no reason.")
 
 
 def _not_here(entry: Entry) -> Problem:

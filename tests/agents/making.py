@@ -11,7 +11,7 @@ from typing import Any
 from agents import Mode
 from agents.artifacts import ArtifactStore, FolderArtifacts
 from agents.events import Emitted
-from agents.journal import Journal, StepRecord
+from agents.journal import Journal, StepId, StepRecord
 from agents.running import RunContext, RunFacts
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="rubato-tests-")
@@ -42,6 +42,10 @@ class Notes:
         await asyncio.sleep(0)
         self.events.append(event)
         self.order.append(event.type)
+
+    async def begin(self, step: StepId) -> None:
+        await asyncio.sleep(0)
+        self.order.append(f"begin {step}")
 
 
 class Counting:

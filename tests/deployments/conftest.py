@@ -12,11 +12,12 @@ import pytest
 from agents import Realtime
 from agents.artifacts import FolderArtifacts
 from agents.catalog import load
+from cluster.ledger import Ledger
 from deployments.replica import Replica
 
 from .clerks import Clerk, Make
 from .driving import living
-from .ledgers import Unreachable
+from .ledgers import Direct, Unreachable
 
 
 @pytest.fixture
@@ -33,9 +34,10 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
     down = asyncio.Event()
 
-    def make(agent: type[Clerk] = Clerk, **policy: Any) -> Replica:
+    def make(agent: type[Clerk] = Clerk, ledger: Ledger | None = None, **policy: Any) -> Replica:
+        link: Any = Unreachable() if ledger is None else Direct(ledger)
         entry = load(f"tests.deployments.clerks:{agent.__name__}")
-        app = Replica(entry, agent(), Realtime(**policy), FolderArtifacts(tmp_path), Unreachable())
+        app = Replica(entry, agent(), Realtime(**policy), FolderArtifacts(tmp_path), ledger or Unreachable(), link)
         lives.append(asyncio.ensure_future(live(app, asyncio.get_running_loop().create_future(), down)))
         return app
 

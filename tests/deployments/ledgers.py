@@ -10,10 +10,11 @@ from typing import Any, Protocol
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
 from cluster import waits
-from cluster.claims import Answer, Claim, Ending, Hello, Orders, Report, StepDone, Verdict
+from cluster.claims import Answer, Beat, Claim, Ending, Hello, Orders, Picture, Promotion, Report, StepDone, Verdict
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
+from cluster.task import Task
 from cluster.waits import Waits
 
 
@@ -87,8 +88,32 @@ class Hand:
         assert not answer.lost
 
 
+class Direct:
+    """The link of a worker, or of a replica, to a ledger on the same loop."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._loop = asyncio.get_running_loop()
+
+    async def pull(self, worker: Hello, call: int) -> Orders:
+        return await self._ledger.pull(worker, call)
+
+    async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
+        return await self._ledger.report(worker, call, reports)
+
+    async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
+        return await self._ledger.promote(worker, call, promotion)
+
+    def beat(self, worker: str, seen: Picture) -> Beat:
+        beat = self._ledger.beat(worker, seen)
+        return asyncio.run_coroutine_threadsafe(beat, self._loop).result(10)
+
+
 class Unreachable:
     """A ledger that nobody can reach, whatever is asked of it."""
+
+    def beat(self, *args: Any) -> Beat:
+        raise Unavailable("no route to 10.0.0.7:6379")
 
     def __getattr__(self, name: str) -> Any:
         async def ask(*args: Any, **kwargs: Any) -> Any:

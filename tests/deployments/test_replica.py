@@ -34,7 +34,7 @@ def make(
 ) -> Replica:
     entry = load(f"tests.deployments.acting:{agent}")
     policy = Realtime(deadline=deadline, slots=slots)
-    return Replica(entry, entry.agent(), policy, FolderArtifacts(folder), ledger or Unreachable())
+    return Replica(entry, entry.agent(), policy, FolderArtifacts(folder), ledger or Unreachable(), Unreachable())
 
 
 @pytest.fixture

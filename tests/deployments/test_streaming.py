@@ -26,7 +26,7 @@ STREAM = {"Accept": "text/event-stream"}
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Replica]:
     entry = load("tests.deployments.acting:Act")
-    app = Replica(entry, entry.agent(), Realtime(deadline=0.5), FolderArtifacts(tmp_path), Unreachable())
+    app = Replica(entry, entry.agent(), Realtime(deadline=0.5), FolderArtifacts(tmp_path), Unreachable(), Unreachable())
     Act.cancelled.clear()
     async with living(app):
         yield app

@@ -16,14 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agents import Agent, Artifact, Background, Context, Permanent, Progress, Realtime, Retry, TextDelta
 from agents.artifacts import artifact_store
 from agents.catalog import Catalog, Entry
-from cluster.claims import Answer, Beat, Hello, Orders, Picture, Report
-from cluster.ledger import Ledger
+from cluster.claims import Hello
 from cluster.tasklog import LogLine
 from cluster.worker import Worker
 from deployments.gateway import gateway_app
 from deployments.ingress import free_ports
 from deployments.replica import Replica
-from tests.deployments.ledgers import running_ledger
+from tests.deployments.ledgers import Direct, running_ledger
 
 
 class Said(BaseModel):
@@ -89,24 +88,6 @@ class Whole:
     said: dict[str, list[LogLine]]
 
 
-class Direct:
-    """The worker's link to a ledger on the same loop."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._loop = asyncio.get_running_loop()
-
-    async def pull(self, worker: Hello, call: int) -> Orders:
-        return await self._ledger.pull(worker, call)
-
-    async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
-        return await self._ledger.report(worker, call, reports)
-
-    def beat(self, worker: str, seen: Picture) -> Beat:
-        beat = self._ledger.beat(worker, seen)
-        return asyncio.run_coroutine_threadsafe(beat, self._loop).result(10)
-
-
 class Door:
     """Leads to an agent's own application, or to the gateway."""
 
@@ -151,11 +132,12 @@ async def _serve(server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agen
     async with running_ledger() as ledger:
         agents = {name: entry.agent() for name, entry in catalog.items()}
         hello = Hello("w1", "cpu1", dict.fromkeys(agents, 4))
-        worker = Worker(hello, agents, Direct(ledger), artifacts, die=lambda: None)
+        link = Direct(ledger)
+        worker = Worker(hello, agents, link, artifacts, die=lambda: None)
         working = asyncio.create_task(worker.run())
         gateway = gateway_app(catalog, ledger, lambda tenant: artifact_store(artifacts, tenant), logs)
         replicas = {
-            name: Replica(entry, agents[name], entry.agent.realtime, artifact_store(artifacts), ledger)
+            name: Replica(entry, agents[name], entry.agent.realtime, artifact_store(artifacts), ledger, link)
             for name, entry in catalog.items()
             if entry.agent.realtime is not None
         }
