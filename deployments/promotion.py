@@ -83,8 +83,11 @@ class Promoter:
         run.recorder.go(line)
         return None if answered else task
 
-    async def close(self) -> None:
-        """Return when what has left is given back, or cannot be for too long."""
+    async def close(self, patience: float = 5.0) -> None:
+        """Return when what has left is given back, or cannot be for too long; steps that cannot be cancelled have so
+        many seconds to end."""
+        if self._handing:
+            await asyncio.wait(set(self._handing), timeout=patience)
         await self._holder.close()
         for handing in self._handing:
             handing.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from agents.catalog import Entry, load
 from agents.errors import NotLoadable
 from cluster.remote import RemoteLedger, RemoteLink
 
+from . import drain
 from .replica import INPUT_LIMIT, Replica
 from .warming import ready
 from .wire import join_writes
@@ -53,6 +55,9 @@ class Host:
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         self._app = await self._start(*self._arguments)
+        leave = getattr(self._app, "leave", None)
+        if leave is not None:
+            self._watch = asyncio.get_running_loop().create_task(drain.watch(leave))
         return self._app
 
     def check_health(self) -> None:
