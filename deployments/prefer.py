@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 WAIT_LIMIT = 300.0  # seconds
+TIMEOUT = b"x-request-timeout-seconds"  # Ray Serve's own: it cuts the run then, with a 408 in plain text
+CUT_MARGIN = 0.1  # seconds before that in which we answer
 
 # Possessive throughout: a hostile header is read in one pass as well.
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
@@ -41,6 +44,18 @@ def preference(headers: Iterable[str]) -> Preference:
     seconds = stated.get("wait", "")
     wait = min(float(seconds), WAIT_LIMIT) if _SECONDS.fullmatch(seconds) else None
     return Preference(stated.get("respond-async") == "", wait)
+
+
+def before_serve(headers: Iterable[str]) -> float:
+    """How many seconds there are for an answer of ours before Serve cuts the run, as its header has it."""
+    for header in headers:
+        try:
+            seconds = float(header)
+        except ValueError:
+            continue
+        if seconds > 0:  # as Serve reads it: none or a negative one never cuts
+            return max(seconds / 2, seconds - CUT_MARGIN)
+    return math.inf
 
 
 def applied(*, respond_async: bool = False, wait: float | None = None) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ from .gateway.pausing import pause, resume
 from .gateway.submitting import Order, submission
 from .ladder import Rung
 from .live import Ask, LiveRuns, Load, Told, problem_of_run
-from .prefer import NONE, Preference, applied, preference
+from .prefer import NONE, TIMEOUT, Preference, applied, before_serve, preference
 from .problems import Problem, not_found, problem_of
 from .promotion import Promoter, Unconfirmed
 from .streaming import Headers, stream
@@ -161,7 +162,8 @@ class Replica:
     def _ask(self, scope: Scope, prefers: Preference, task_id: str, key: str, body: bytes) -> Ask:
         """What the caller wants. Raises InvalidInput, Refused."""
         given, policy = self._input(body), self._policy
-        patience = policy.deadline if prefers.wait is None else min(policy.deadline, prefers.wait)
+        wait = math.inf if prefers.wait is None else prefers.wait
+        patience = min(policy.deadline, wait, before_serve(_values(scope, TIMEOUT)))
         task = self._becomes(task_id, key, body) if prefers.respond_async and self._agent.background else None
         if policy.cache_ttl <= 0:
             return Ask(task_id, given, patience, task=task)

@@ -200,3 +200,9 @@ async def test_a_stream_says_which_kind_of_answer_it_ends_with(make: Make) -> No
         {"output": "new 2"},
         {"output": "new 2", "answer": "cached"},
     ]
+
+
+async def test_serves_own_timeout_is_met_by_an_answer_of_ours(make: Make) -> None:
+    late = await answer(make(deadline=30), headers={"x-request-timeout-seconds": "0.2"})
+
+    assert (late.problem["status"], late.problem["type"]) == (504, "/problems/deadline")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 
-from deployments.prefer import NONE, Preference, applied, preference
+from deployments.prefer import NONE, Preference, applied, before_serve, preference
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,11 @@ def test_what_was_honoured_is_said() -> None:
     assert applied() == ()
     assert applied(wait=2.0) == (("Preference-Applied", "wait=2"),)
     assert applied(respond_async=True, wait=300.0) == (("Preference-Applied", "respond-async, wait=300"),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [([], math.inf), (["5"], 4.9), (["0.1"], 0.05), (["0"], math.inf), (["-1"], math.inf), (["soon"], math.inf)],
+)
+def test_serves_own_timeout_leaves_time_for_an_answer_of_ours(headers: list[str], seconds: float) -> None:
+    assert before_serve(headers) == pytest.approx(seconds)
