@@ -136,8 +136,9 @@ class LedgerClient(Protocol):
     async def limit(self, tenant: str, key: str) -> Limit:
         """The limits of a key, which limit nothing where none were set."""
 
-    async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
-        """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
+    async def limits(self, tenant: str, after: str, limit: int, *, agents: bool = True) -> list[Limit]:
+        """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`; without `agents`
+        none of those for all tasks of an agent."""
 
     async def set_rule(self, rule: Rule) -> Limit:
         """The limits of a key, from now on."""

@@ -23,7 +23,7 @@ from .reasons import reason
 from .stats import Figures, Measures, Stats
 from .store import KeyRow, Store, Writes
 from .sweeper import Sweeper
-from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
+from .task import AGENT_KEY, Filter, Once, Ref, State, Step, Submission, Submitted, Task
 from .terms import Terms
 from .ticks import Apply, Needs, Ticks
 from .timetable import Scheduling, Timetable
@@ -239,11 +239,12 @@ class Ledger(Scheduling, KeyKeeping):
         """The limits of a key, which limit nothing where none were set."""
         return await self._look(lambda book: book.limit((tenant, key)))
 
-    async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
-        """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`."""
+    async def limits(self, tenant: str, after: str, limit: int, *, agents: bool = True) -> list[Limit]:
+        """At most `limit` of a tenant's keys that have limits, in the order of the keys above `after`; without `agents`
+        none of those for all tasks of an agent."""
 
         def look(book: Book) -> list[Limit]:
-            rules = book.rules.values()
+            rules = (rule for rule in book.rules.values() if agents or not rule.key.startswith(AGENT_KEY))
             keys = (rule.key for rule in rules if rule.tenant == tenant and rule.key > after and not rule.idle)
             return [book.limit((tenant, key)) for key in heapq.nsmallest(limit, keys)]
 

@@ -240,8 +240,8 @@ class RemoteLedger:
     async def limit(self, tenant: str, key: str) -> Limit:
         return cast(Limit, await self._ask("limit", tenant, key))
 
-    async def limits(self, tenant: str, after: str, limit: int) -> list[Limit]:
-        return cast(list[Limit], await self._ask("limits", tenant, after, limit))
+    async def limits(self, tenant: str, after: str, limit: int, *, agents: bool = True) -> list[Limit]:
+        return cast(list[Limit], await self._ask("limits", tenant, after, limit, agents=agents))
 
     async def set_rule(self, rule: Rule) -> Limit:
         return cast(Limit, await self._ask("set_rule", rule))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
+from cluster.apikeys import ApiKey
 from cluster.client import Batch, Limit, Why
 from cluster.cron import times
 from cluster.schedule import Schedule
@@ -132,6 +133,23 @@ def schedule_json(schedule: Schedule) -> str:
         last_at=_moment(schedule.last_at),
         next=f"[{','.join(map(_moment, following))}]",
         created_at=_moment(schedule.created_at),
+    )
+
+
+def key_json(key: ApiKey, text: str | None = None) -> str:
+    """An API key; with its text only where it was just made, for that is not kept."""
+    rate = None if key.rate_count is None else {"count": key.rate_count, "seconds": key.rate_seconds}
+    shown = {} if text is None else {"key": _text(text)}
+    return _object(
+        id=_text(key.id),
+        name=_text(key.name),
+        tenant=_text(key.tenant),
+        scopes=_text(key.scopes.split()),
+        rate=_text(rate),
+        created_at=_moment(key.created_at),
+        expires_at=_moment(key.expires_at),
+        revoked_at=_moment(key.revoked_at),
+        **shown,
     )
 
 

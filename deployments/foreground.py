@@ -69,27 +69,37 @@ def deploy(
     catalog: Catalog,
     artifacts_url: str,
     limits: Limits,
+    opens: bool,
     runtime_env: dict[str, Any] | None,
     tell: Callable[[str], None],
 ) -> None:
-    """Returns when the gateway and every real-time agent run. Raises NotDeployed with the reasons."""
+    """Returns when the gateway and every real-time agent run; `opens`: everybody may ask as long as there are no keys.
+
+    Raises NotDeployed with the reasons.
+    """
     from . import serving
     from .wiring import GatewayPlan, start_gateway
 
-    plan = GatewayPlan(tuple(entry.reference for entry in catalog.values()), artifacts_url, limits)
+    plan = GatewayPlan(tuple(entry.reference for entry in catalog.values()), artifacts_url, limits, opens)
     live = {name: entry for name, entry in catalog.items() if entry.agent.realtime is not None}
     serving.deploy(
         serving.build_gateway(start_gateway, plan, runtime_env=runtime_env),
-        {name: serving.build(entry, artifacts_url, runtime_env, limits.input) for name, entry in live.items()},
+        {
+            name: serving.build(
+                entry, serving.ReplicaPlan(entry.reference, artifacts_url, limits.input, opens), runtime_env
+            )
+            for name, entry in live.items()
+        },
         tell=tell,
     )
 
 
 def wait_for_answers(url: str, agents: Iterable[str]) -> None:
-    """Returns when the gateway can take tasks and every agent answers. Raises NoAnswer with the one that does not."""
+    """Returns when the gateway can take tasks and every agent answers, be it that a key is needed. Raises NoAnswer with
+    the one that does not."""
     ends = time.monotonic() + ANSWER_SECONDS
     for path in ("/readyz", *(f"/v1/agents/{name}" for name in agents)):
-        while (status := status_of(url + path)) != 200:
+        while (status := status_of(url + path)) not in (200, 401):
             if time.monotonic() > ends:
                 raise NoAnswer(f"{url}{path} answers {status or 'nothing'}")
             time.sleep(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -47,7 +48,7 @@ class Ask(NamedTuple):
 
     `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
     seconds will do. With `joins` it may share a run with equal ones. `task` is what its run may become, where the
-    caller takes a task. `telling` hears of the steps and events.
+    caller takes a task. `telling` hears of the steps and events. It is the tenant's run.
     """
 
     task_id: str
@@ -58,6 +59,7 @@ class Ask(NamedTuple):
     joins: bool = False
     task: Submission | None = None
     telling: Telling | None = None
+    tenant: str = ""
 
 
 class Told(NamedTuple):
@@ -89,10 +91,11 @@ class LiveRuns:
         self,
         agent: Agent[Any, Any],
         policy: Realtime,
-        artifacts: ArtifactStore,
+        artifacts: Callable[[str], ArtifactStore],
         promoter: Promoter,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        """`artifacts` finds those of a tenant."""
         self._agent = agent
         self._policy = policy
         self._artifacts = artifacts
@@ -181,10 +184,10 @@ class LiveRuns:
             await self._slots.wait()
             run.has_slot = True
         began = monotonic()
-        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began)
-        leave = run.left if run.becomes else None
-        run.context = RunContext(facts, Journal(), run.recorder, self._artifacts, leave=leave)
-        output = await of_agent(run.name, self._agent.run(run.context, ask.given), self._artifacts)
+        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, tenant=ask.tenant)
+        leave, artifacts = run.left if run.becomes else None, self._artifacts(ask.tenant)
+        run.context = RunContext(facts, Journal(), run.recorder, artifacts, leave=leave)
+        output = await of_agent(run.name, self._agent.run(run.context, ask.given), artifacts)
         text = written(type(self._agent), output)
         took = monotonic() - began
         self._service += (took - self._service) * (SMOOTH if self._service else 1.0)
@@ -266,18 +269,20 @@ class LiveRuns:
         """A stale or a simple answer, if there is one."""
         if rung is Rung.STALE and (stale := self._find(ask, self._stale)) is not None:
             return _kept(Rung.STALE, *stale)
-        if rung is Rung.SIMPLE and (output := await self._simply(ask.given, ends)) is not None:
+        if rung is Rung.SIMPLE and (output := await self._simply(ask, ends)) is not None:
             return Told(output, Rung.SIMPLE, ask.task_id)
         return None
 
-    async def _simply(self, given: Any, ends: float) -> bytes | None:
+    async def _simply(self, ask: Ask, ends: float) -> bytes | None:
         """The agent's simple answer, if it gives one in time."""
         left = min(self._policy.simple_time, ends - monotonic())
-        context = RunContext(RunFacts(Mode.REALTIME, new_id(), left), Journal(), Silence(), self._artifacts)
+        facts, artifacts = RunFacts(Mode.REALTIME, new_id(), left, tenant=ask.tenant), self._artifacts(ask.tenant)
+        context = RunContext(facts, Journal(), Silence(), artifacts)
         self._simple += 1
         try:
             async with asyncio.timeout(left):
-                output = await of_agent(self._agent.name, self._agent.simple(context, given), self._artifacts)
+                simply = self._agent.simple(context, ask.given)
+                output = await of_agent(self._agent.name, simply, self._artifacts(ask.tenant))
             return None if output is None else written(type(self._agent), output)
         except TimeoutError:
             return None

@@ -78,6 +78,18 @@ def bad_header(detail: str) -> Problem:
     return Problem(400, "A header cannot be used", detail, "/problems/invalid-header")
 
 
+def no_access(detail: str, error: str = "") -> Problem:
+    """401; `error` is of RFC 6750, '' where no key came."""
+    said = f', error="{error}"' if error else ""
+    headers = (("WWW-Authenticate", f'Bearer realm="rubato"{said}'),)
+    return Problem(401, "A key is needed", detail, "/problems/no-access", headers=headers)
+
+
+def forbidden(detail: str, scope: str) -> Problem:
+    headers = (("WWW-Authenticate", f'Bearer realm="rubato", error="insufficient_scope", scope="{scope}"'),)
+    return Problem(403, "The key does not allow this", detail, "/problems/forbidden", headers=headers)
+
+
 def not_found(what: str, detail: str) -> Problem:
     """`what` is a noun, such as task."""
     return Problem(404, f"There is no such {what}", detail, f"/problems/unknown-{what}")
@@ -101,6 +113,10 @@ def invalid_input(detail: str, errors: Sequence[str]) -> Problem:
 
 def overloaded(detail: str, retry_after: float) -> Problem:
     return Problem(429, "No room now", detail, "/problems/overloaded", headers=_retry(retry_after))
+
+
+def too_often(detail: str, retry_after: float) -> Problem:
+    return Problem(429, "Too many requests", detail, "/problems/rate-limited", headers=_retry(retry_after))
 
 
 def must_wait(detail: str) -> Problem:

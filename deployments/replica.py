@@ -27,6 +27,7 @@ from cluster.holder import Holder
 from cluster.task import Options, Submission, Task
 
 from . import again, bodies
+from .access import caller_of
 from .cachecontrol import oldest_taken
 from .describe import describe
 from .gateway.answers import accepted
@@ -43,7 +44,6 @@ from .streaming import Headers, stream
 
 INPUT_LIMIT = bodies.Limits().input
 THREADS = 256  # plain steps at once; a step that hangs keeps its thread, so there are many
-TENANT = ""
 
 Pausing = Callable[[LedgerClient, Entry, Request], Awaitable[Response]]
 
@@ -62,11 +62,12 @@ class Replica:
         entry: Entry,
         agent: Agent[Any, Any],
         policy: Realtime,
-        artifacts: ArtifactStore,
+        artifacts: Callable[[str], ArtifactStore],
         ledger: LedgerClient,
         link: HolderLink,
         limit: int = INPUT_LIMIT,
     ) -> None:
+        """`artifacts` finds those of a tenant."""
         self._entry = entry
         self._agent = entry.agent
         self._ledger = ledger
@@ -138,7 +139,7 @@ class Replica:
         try:
             key = idempotency_key(Request(scope)) if b"idempotency-key" in headers else ""
             prefers = preference(_values(scope, b"prefer")) if b"prefer" in headers else NONE
-            task_id = derived_id(TENANT, f"{self._route}/run", key) if key else new_id()
+            task_id = derived_id(caller_of(scope).tenant, f"{self._route}/run", key) if key else new_id()
             body = await _body(scope, receive, self._limit)
             ask = self._ask(scope, prefers, task_id, key, body)
             if key:
@@ -161,27 +162,28 @@ class Replica:
 
     def _ask(self, scope: Scope, prefers: Preference, task_id: str, key: str, body: bytes) -> Ask:
         """What the caller wants. Raises InvalidInput, Refused."""
-        given, policy = self._input(body), self._policy
+        given, policy, caller = self._input(body), self._policy, caller_of(scope)
         wait = math.inf if prefers.wait is None else prefers.wait
         patience = min(policy.deadline, wait, before_serve(_values(scope, TIMEOUT)))
-        task = self._becomes(task_id, key, body) if prefers.respond_async and self._agent.background else None
+        takes = prefers.respond_async and caller.submits and self._agent.background is not None
+        task = self._becomes(caller.tenant, task_id, key, body) if takes else None
         if policy.cache_ttl <= 0:
-            return Ask(task_id, given, patience, task=task)
+            return Ask(task_id, given, patience, task=task, tenant=caller.tenant)
         oldest = oldest_taken(_values(scope, b"cache-control"))
-        question = values.digest((TENANT, given))
-        return Ask(task_id, given, patience, question, oldest, joins=oldest > 0 and not key, task=task)
+        question, joins = values.digest((caller.tenant, given)), oldest > 0 and not key
+        return Ask(task_id, given, patience, question, oldest, joins, task, tenant=caller.tenant)
 
-    def _becomes(self, task_id: str, key: str, body: bytes) -> Submission:
+    def _becomes(self, tenant: str, task_id: str, key: str, body: bytes) -> Submission:
         """The task that a run of this input may become."""
         order = Order(self._entry, (body.decode().strip(" \t\r\n"),), Options(), bodies.parse(body))
         route, now = f"{self._route}/run", time.time()
-        return submission(order, tenant=TENANT, route=route, key=key, now=now, ids=[task_id])
+        return submission(order, tenant=tenant, route=route, key=key, now=now, ids=[task_id])
 
     async def _answered_before(self, ask: Ask, body: bytes, prefers: Preference) -> Response | None:
         """The answer to a request whose run was promoted before."""
         if self._agent.background is None:
             return None
-        asked = (self._ledger, TENANT, ask.task_id, body)
+        asked = (self._ledger, ask.tenant, ask.task_id, body)
         task = await again.known_task(*asked, needed=ask.task is not None)
         return task and await again.answer(self._ledger, task, ask.patience, prefers)
 

@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
@@ -21,12 +22,15 @@ from agents.errors import NotLoadable
 from cluster.remote import RemoteLedger, RemoteLink
 
 from . import drain
+from .guard import Guard, replica_needs
 from .replica import INPUT_LIMIT, Replica
+from .verifier import Verifier
 from .warming import ready
 from .wire import join_writes
 
 UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
 START_ATTEMPTS = 2
+TENANTS = 1000  # whose artifact stores a replica keeps at hand
 NOT_LOADABLE = f"{NotLoadable.__module__}.{NotLoadable.__qualname__}: "
 SECONDS_TO_DEPLOY = 300.0
 
@@ -66,17 +70,26 @@ class Host:
             check()
 
 
-async def start_replica(reference: str, artifacts: str, limit: int = INPUT_LIMIT) -> ASGIApp:
+class ReplicaPlan(NamedTuple):
+    """Which agent a replica is of, where artifacts are, how large an input may be, and whether everybody may ask as
+    long as there are no keys."""
+
+    reference: str
+    artifacts_url: str
+    limit: int = INPUT_LIMIT
+    opens: bool = False
+
+
+async def start_replica(plan: ReplicaPlan) -> ASGIApp:
     """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotLoadable."""
-    entry = load(reference)
-    agent, kept = await ready(entry), artifact_store(artifacts)
-    return Replica(entry, agent, _realtime(entry), kept, RemoteLedger(), RemoteLink(), limit)
+    entry, ledger = load(plan.reference), RemoteLedger()
+    artifacts = lru_cache(TENANTS)(partial(artifact_store, plan.artifacts_url))
+    app = Replica(entry, await ready(entry), _realtime(entry), artifacts, ledger, RemoteLink(), plan.limit)
+    return Guard(app, Verifier(ledger.keys_since, opens=plan.opens), replica_needs)
 
 
-def build(
-    entry: Entry, artifacts: str, runtime_env: Mapping[str, Any] | None = None, limit: int = INPUT_LIMIT
-) -> serve.Application:
-    """The Serve application of an agent; `artifacts` is where its artifacts are kept, `limit` the size of an input."""
+def build(entry: Entry, plan: ReplicaPlan, runtime_env: Mapping[str, Any] | None = None) -> serve.Application:
+    """The Serve application of an agent."""
     policy = _realtime(entry)
     taken = policy.resources
     resources = {"num_cpus": taken.cpus, "num_gpus": taken.gpus, "memory": taken.memory}
@@ -87,7 +100,7 @@ def build(
         graceful_shutdown_timeout_s=policy.deadline + 10,  # every run is over by then
         **_scale(policy),
     )
-    return deployment.bind(start_replica, entry.reference, artifacts, limit)
+    return deployment.bind(start_replica, plan)
 
 
 def build_gateway(

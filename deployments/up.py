@@ -143,7 +143,7 @@ def _fill(site: _Site) -> tuple[str, str]:
     listening = beside(lambda: _listen(serve.host, serve.port, phases))
     with phases.phase("load agents to answer at once") as tell:
         foreground.wait_for_controller()
-        foreground.deploy(site.catalog, site.artifacts, limits, site.runtime_env, tell)
+        foreground.deploy(site.catalog, site.artifacts, limits, True, site.runtime_env, tell)
     url, store = listening.result(), behind.result()
     with phases.phase("wait until all answer"):
         live = [name for name, entry in site.catalog.items() if entry.agent.realtime is not None]

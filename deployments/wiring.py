@@ -14,16 +14,20 @@ from cluster.tasklog import LogLine
 
 from .bodies import Limits
 from .gateway import gateway_app
+from .guard import Guard, gateway_needs
+from .verifier import Verifier
 
 LOGS_PATIENCE = 5.0  # seconds a pool that restarts is waited for
 
 
 class GatewayPlan(NamedTuple):
-    """Which agents a gateway knows, where artifacts are, and how much a request may carry."""
+    """Which agents a gateway knows, where artifacts are, how much a request may carry, and whether everybody may ask as
+    long as there are no keys."""
 
     references: tuple[str, ...]
     artifacts_url: str
     limits: Limits
+    opens: bool = False
 
 
 async def start_gateway(plan: GatewayPlan) -> ASGIApp:
@@ -33,12 +37,13 @@ async def start_gateway(plan: GatewayPlan) -> ASGIApp:
     async def logs(tenant: str, task_id: str) -> list[LogLine]:
         return cast(list[LogLine], await pool.call("logs", tenant, task_id, patience=LOGS_PATIENCE))
 
-    catalog = Catalog.load(plan.references)
+    catalog, ledger = Catalog.load(plan.references), RemoteLedger()
     collect_rarely()
-    return gateway_app(
+    app = gateway_app(
         catalog,
-        RemoteLedger(),
+        ledger,
         lambda tenant: artifact_store(plan.artifacts_url, tenant),
         logs,
         limits=plan.limits,
     )
+    return Guard(app, Verifier(ledger.keys_since, opens=plan.opens), gateway_needs)

@@ -11,6 +11,7 @@ from agents.catalog import Catalog
 from cluster.client import LedgerClient
 
 from .. import sse
+from ..access import ADMINISTERS, OPERATES, RUNS, UPLOADS
 from ..bodies import Limits
 from . import documented as doc
 from . import forms, schemas
@@ -19,6 +20,7 @@ from .answers import JSON_LINES
 from .artifacts import Artifacts
 from .batches import Batches
 from .health import Health
+from .keys import ApiKeys, add_keys
 from .limits import LimitKeys
 from .metrics import OPEN, PLAIN, Metrics
 from .routing import PlainApp, PlainRoute, answer_in_problems
@@ -55,6 +57,7 @@ def gateway_app(
     _add_limits(app, LimitKeys(services))
     _add_agents(app, Runs(services, accepting))
     add_schedules(app, Schedules(services, accepting))
+    add_keys(app, ApiKeys(services))
     _add_artifacts(app, Artifacts(services))
     _add_operations(app, Health(app, ledger), Metrics(services))
     answer_in_problems(app)
@@ -76,6 +79,7 @@ def _add_agents(app: FastAPI, runs: Runs) -> None:
         body="application/json",
         answers={200: "application/json", 202: schemas.Task},
         problems=[400, 404, 409, 413, 429, 503, 504],
+        need=RUNS,
     )
 
     doc.route(
@@ -88,6 +92,7 @@ def _add_agents(app: FastAPI, runs: Runs) -> None:
         needs_body=False,
         answers={200: schemas.Paused},
         problems=[400, 404, 409, 413, 503],
+        need=OPERATES,
     )
     doc.route(
         app,
@@ -97,6 +102,7 @@ def _add_agents(app: FastAPI, runs: Runs) -> None:
         doc.NAME,
         answers={200: schemas.Paused},
         problems=[400, 404, 409, 413, 503],
+        need=OPERATES,
     )
 
 
@@ -299,6 +305,7 @@ def _add_limits(app: FastAPI, limits: LimitKeys) -> None:
         body=forms.NewLimit,
         answers={200: schemas.Limit},
         problems=[400, 404, 413, 503],
+        need=ADMINISTERS,
     )
 
 
@@ -312,6 +319,7 @@ def _add_artifacts(app: FastAPI, artifacts: Artifacts) -> None:
         body="application/octet-stream",
         answers={201: schemas.Artifact},
         problems=[400, 413],
+        need=UPLOADS,
     )
     doc.route(
         app,
@@ -329,6 +337,7 @@ def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
     for method in ("GET", "HEAD"):  # some load balancers ask without wanting to know more than the status
         works, accepts = "Whether this process works", "Whether tasks can be accepted"
         healthy = {200: schemas.Health}
-        doc.route(app, f"{method} /healthz", health.alive, works, answers=healthy)
-        doc.route(app, f"{method} /readyz", health.ready, accepts, answers=healthy, problems=[503])
-    doc.route(app, "GET /metrics", metrics.scrape, "Metrics for Prometheus", answers={200: (PLAIN, OPEN)})
+        doc.route(app, f"{method} /healthz", health.alive, works, answers=healthy, need="open")
+        doc.route(app, f"{method} /readyz", health.ready, accepts, answers=healthy, problems=[503], need="open")
+    scraped = {200: (PLAIN, OPEN)}
+    doc.route(app, "GET /metrics", metrics.scrape, "Metrics for Prometheus", answers=scraped, need=OPERATES)

@@ -15,13 +15,19 @@ from agents import values
 from agents.agent import input_type, output_type
 from agents.catalog import Catalog
 
+from ..access import READS, SUBMITS, Need
 from ..problems import MEDIA_TYPE
-from . import forms, schedule_forms, schemas
+from . import forms, key_forms, schedule_forms, schemas
+from .routing import PlainRoute
 
 Json = dict[str, Any]
 Kind = type[BaseModel] | str | tuple[str, ...] | None  # a JSON document, other media types, or no content
 
 COMPONENTS = "#/components/schemas/"
+BEARER = "key"
+SCHEMES = {BEARER: {"type": "http", "scheme": "bearer", "description": "An API key; the roles are its scopes."}}
+OF_ANY = (422, 500)  # any route refuses a query it does not know
+OF_KEYS = (401, 403, 429, 503)
 REQUESTS = (
     forms.NewTask,
     forms.NewBatch,
@@ -31,6 +37,7 @@ REQUESTS = (
     forms.NewLimit,
     forms.Pause,
     schedule_forms.NewSchedule,
+    key_forms.NewKey,
 )
 ANSWERS = (
     schemas.AgentList,
@@ -39,6 +46,8 @@ ANSWERS = (
     schemas.BatchCounts,
     schemas.Event,
     schemas.Health,
+    key_forms.KeyList,
+    key_forms.MadeKey,
     schemas.Index,
     schemas.LimitList,
     schemas.LogLine,
@@ -87,16 +96,21 @@ def route(
     problems: Iterable[int] = (),
     body: Kind = None,
     needs_body: bool = True,
+    need: Need | Literal["open", "usual"] = "usual",
 ) -> None:
-    """Add a route, such as `GET /v1/tasks`, and its description; the first answer is the one to expect."""
+    """Add a route, such as `GET /v1/tasks`, and its description; the first answer is the one to expect.
+
+    `need` is what it asks of its caller: usually to look takes any key, and to change something the scope submit.
+    """
     method, path = line.split()
-    extra: Json = {"parameters": [*parameters]}
+    needed = _need(method, need)
+    extra: Json = {"parameters": [*parameters], "security": _security(needed)}
     if body is not None:
         extra["requestBody"] = {"required": needs_body, "content": _content(body)}
     responses: dict[int | str, Json] = {}
     for status, kind in answers.items():
         responses[status] = {"content": _content(kind)} if kind else {}
-    for status in (*problems, 422, 500):  # any route refuses a query it does not know
+    for status in sorted({*problems, *OF_ANY, *(() if needed is None else OF_KEYS)}):
         responses[status] = {"content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}
     if method == "HEAD":
         responses = {status: {} for status in responses}
@@ -110,6 +124,20 @@ def route(
         response_class=Response,
         openapi_extra=extra,
     )
+    added = app.routes[-1]
+    assert isinstance(added, PlainRoute)
+    added.need = needed
+
+
+def _need(method: str, need: Need | Literal["open", "usual"]) -> Need | None:
+    if need == "usual":
+        return READS if method in ("GET", "HEAD") else SUBMITS
+    return None if need == "open" else need
+
+
+def _security(need: Need | None) -> list[Json]:
+    """Any of these will do."""
+    return [] if need is None else [{BEARER: [scope]} for scope in sorted(need.scopes)] or [{BEARER: []}]
 
 
 def describe_all(app: FastAPI, catalog: Catalog) -> None:
@@ -120,7 +148,7 @@ def describe_all(app: FastAPI, catalog: Catalog) -> None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             paths, components = _of_agents(catalog, made["paths"]["/v1/agents/{name}/run"]["post"])
             made["paths"] |= paths
-            made["components"] = {"schemas": _of_gateway() | components}
+            made["components"] = {"schemas": _of_gateway() | components, "securitySchemes": SCHEMES}
             app.openapi_schema = made
         return app.openapi_schema
 

@@ -13,6 +13,7 @@ from cluster.limits import Rule, agent_key
 from cluster.task import AGENT_KEY
 
 from .. import bodies
+from ..access import OPERATES, caller_of, demand
 from ..documents import LATEST, limit_json, list_json
 from .answers import json_answer
 from .forms import LimitQuery, NewLimit, fill, path_text, query
@@ -29,7 +30,8 @@ class LimitKeys:
 
     async def many(self, request: Request) -> Response:
         asked = query(request, LimitQuery)
-        found = await self._ledger.limits(tenant_of(request), asked.cursor or "", asked.limit + 1)
+        caller = caller_of(request.scope)
+        found = await self._ledger.limits(caller.tenant, asked.cursor or "", asked.limit + 1, agents=caller.operates)
         page = found[: asked.limit]
         return json_answer(list_json(map(_shown, page), page[-1].rule.key if len(found) > len(page) else None))
 
@@ -46,9 +48,10 @@ class LimitKeys:
         return json_answer(limit_json(await self._ledger.set_rule(rule)))
 
     def _owner(self, request: Request) -> tuple[str, str]:
-        """Whose limits these are: (tenant, key). Raises Refused."""
+        """Whose limits these are: (tenant, key); those of an agent are the operator's. Raises Refused."""
         key = path_text(request, "limit_key")
         if key.startswith(AGENT_KEY):
+            demand(caller_of(request.scope), OPERATES)
             return agent_key(named_agent(self._catalog, key.removeprefix(AGENT_KEY)).name)
         return tenant_of(request), key
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from ..access import OPERATES, Need, caller_of, demand
 from ..problems import Problem, not_found, problem_of
 from .forms import refuse_query
 
@@ -43,8 +44,11 @@ class PlainApp(FastAPI):
 class PlainRoute(APIRoute):
     """A FastAPI route by its documentation only: no dependencies, no parsing, so nothing is done twice.
 
-    The query parameters that it documents are those it accepts.
+    The query parameters that it documents are those it accepts. `need` is what it asks of its caller, None where it is
+    open to everybody.
     """
+
+    need: Need | None = OPERATES  # until it is said
 
     def get_route_handler(self) -> Handle:
         return self.handle_request
@@ -52,6 +56,8 @@ class PlainRoute(APIRoute):
     async def handle_request(self, request: Request) -> Response:
         """The endpoint's answer, or the problem that it raised; to a HEAD without what it would say."""
         try:
+            if self.need is not None:
+                demand(caller_of(request.scope), self.need)
             refuse_query(request, self._known)
             answer: Response = await self.endpoint(request)
         except Exception as error:  # noqa: BLE001 - an agent's types may raise anything, and no trace may leave

@@ -13,6 +13,7 @@ from agents.ids import derived_id, new_id
 from cluster.task import State, Task
 
 from .. import bodies
+from ..access import SUBMITS, caller_of, demand
 from ..describe import describe
 from ..documents import list_json
 from ..prefer import Preference, applied, preference
@@ -53,6 +54,7 @@ class Runs:
         entry, prefers = self._entry(request), preference(request.headers.getlist("prefer"))
         if not prefers.respond_async or entry.agent.background is None:
             raise Refused(_not_here(entry))
+        demand(caller_of(request.scope), SUBMITS)
         tenant, key, route = tenant_of(request), idempotency_key(request), f"/v1/agents/{entry.name}/run"
         limit = self._services.limits.input
         order = read_run(entry, await bodies.read(request, limit, "The input"), limit)

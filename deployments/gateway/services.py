@@ -12,6 +12,7 @@ from agents.catalog import Catalog
 from cluster.client import LedgerClient
 from cluster.tasklog import LogLine
 
+from ..access import caller_of
 from ..bodies import Limits
 
 Logs = Callable[[str, str], Awaitable[Iterable[LogLine]]]  # of (tenant, task id), in the order of time
@@ -30,5 +31,5 @@ class Services:
 
 
 def tenant_of(request: Request) -> str:
-    """Whose request this is. There are no keys yet: everybody is the tenant ''."""
-    return ""
+    """Whose request this is."""
+    return caller_of(request.scope).tenant

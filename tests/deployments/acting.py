@@ -23,6 +23,7 @@ class Order(BaseModel):
 
     do: str = "answer"
     text: str = ""
+    file: Artifact | None = None
 
 
 class Done(BaseModel):
@@ -109,6 +110,11 @@ async def keep(ctx: Context, order: Order) -> Done:
 
 def _read(artifact: Artifact) -> str:
     return artifact.read().decode()
+
+
+async def read(ctx: Context, order: Order) -> Done:
+    assert order.file is not None
+    return Done(text=f"{ctx.tenant} {await ctx.step('read', _read, order.file)}")
 
 
 async def introduce(ctx: Context, order: Order) -> Done:
@@ -204,7 +210,7 @@ DEEDS: dict[str, Callable[[Context, Order], Awaitable[Done]]] = {
     for deed in (
         *(answer, sleep, hang, nap, talk, chatter, wait_between, keep, introduce, wrong_type, surrogate, too_much),
         *(give_up, later, refuse, busy, crash, crash_in_step, crash_together, leave, leave_in_step, cancel_itself),
-        *(deaf, wait, once),
+        *(deaf, wait, once, read),
     )
 }
 

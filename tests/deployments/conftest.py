@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     def make(agent: type[Clerk] = Clerk, ledger: Ledger | None = None, **policy: Any) -> Replica:
         link: Any = Unreachable() if ledger is None else Direct(ledger)
         entry = load(f"tests.deployments.clerks:{agent.__name__}")
-        app = Replica(entry, agent(), Realtime(**policy), FolderArtifacts(tmp_path), ledger or Unreachable(), link)
+        artifacts = partial(FolderArtifacts, tmp_path)
+        app = Replica(entry, agent(), Realtime(**policy), artifacts, ledger or Unreachable(), link)
         lives.append(asyncio.ensure_future(live(app, asyncio.get_running_loop().create_future(), down)))
         return app
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
+from deployments.access import ANYBODY, CALLER
+
 Headers = dict[str, str] | list[tuple[str, str]]
 
 
@@ -44,6 +46,7 @@ class Call:
             "path": root_path + path,
             "root_path": root_path,
             "query_string": b"",
+            CALLER: ANYBODY,
             "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         }
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))

@@ -13,7 +13,9 @@ import pytest
 from ray import serve
 
 from agents.catalog import load
-from deployments.serving import build, build_gateway, deploy
+from cluster.actors import HEAD, LedgerPlan, start_ledger
+from cluster.stores import store_at
+from deployments.serving import ReplicaPlan, build, build_gateway, deploy
 from tests.raycluster import Cluster
 
 from .acting import start_greeting
@@ -24,11 +26,20 @@ STREAM = {"Accept": "text/event-stream"}
 
 def built(name: str, cluster: Cluster) -> serve.Application:
     """One of the agents in acting.py."""
-    return build(load(f"tests.deployments.acting:{name.capitalize()}"), str(cluster.folder / "artifacts"))
+    reference = f"tests.deployments.acting:{name.capitalize()}"
+    return build(load(reference), ReplicaPlan(reference, str(cluster.folder / "artifacts"), opens=True))
+
+
+def ledger(cluster: Cluster) -> None:
+    """Who is let in, replicas hear from a ledger."""
+    where = str(cluster.folder / "ledger.db")
+    owner = store_at(where).take(create=True)
+    start_ledger(LedgerPlan(where, owner.store_id, owner.generation), HEAD)
 
 
 def deploy_all(cluster: Cluster) -> list[str]:
-    """Two agents and something in the place of the gateway; returns whom `deploy` told of."""
+    """A ledger, two agents and something in the place of the gateway; returns whom `deploy` told of."""
+    ledger(cluster)
     told: list[str] = []
     agents = {name: built(name, cluster) for name in ("act", "warm")}
     deploy(build_gateway(start_greeting, "welcome"), agents, tell=told.append)

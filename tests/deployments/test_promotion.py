@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
         entry = load(f"tests.deployments.walker:{agent}")
         how = Realtime(**({"deadline": 5.0} | policy))
         ledgers = (of or ledger, link or Direct(ledger))
-        app = Replica(entry, entry.agent(), how, FolderArtifacts(tmp_path), *ledgers)
+        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), *ledgers)
         lives.append(asyncio.ensure_future(live(app)))
         return app
 

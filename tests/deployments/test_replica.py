@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,7 +35,8 @@ def make(
 ) -> Replica:
     entry = load(f"tests.deployments.acting:{agent}")
     policy = Realtime(deadline=deadline, slots=slots)
-    return Replica(entry, entry.agent(), policy, FolderArtifacts(folder), ledger or Unreachable(), Unreachable())
+    artifacts = partial(FolderArtifacts, folder)
+    return Replica(entry, entry.agent(), policy, artifacts, ledger or Unreachable(), Unreachable())
 
 
 @pytest.fixture

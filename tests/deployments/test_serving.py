@@ -10,7 +10,7 @@ from ray.serve import Deployment
 from agents import Realtime, Resources
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
-from deployments.serving import NotDeployed, build, build_gateway
+from deployments.serving import NotDeployed, ReplicaPlan, build, build_gateway
 
 from .acting import Act, start_greeting
 
@@ -21,7 +21,8 @@ def entry(realtime: Realtime | None) -> Entry:
 
 
 def deployed(realtime: Realtime | None) -> Deployment:
-    return build(entry(realtime), "/tmp/artifacts", {"env_vars": {"A": "1"}})._bound_deployment
+    plan = ReplicaPlan("tests:Agent", "/tmp/artifacts")
+    return build(entry(realtime), plan, {"env_vars": {"A": "1"}})._bound_deployment
 
 
 def test_a_replica_takes_no_logical_cpu_unless_asked() -> None:

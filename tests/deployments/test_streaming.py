@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ STREAM = {"Accept": "text/event-stream"}
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Replica]:
     entry = load("tests.deployments.acting:Act")
-    app = Replica(entry, entry.agent(), Realtime(deadline=0.5), FolderArtifacts(tmp_path), Unreachable(), Unreachable())
+    policy, artifacts = Realtime(deadline=0.5), partial(FolderArtifacts, tmp_path)
+    app = Replica(entry, entry.agent(), policy, artifacts, Unreachable(), Unreachable())
     Act.cancelled.clear()
     async with living(app):
         yield app

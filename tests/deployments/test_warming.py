@@ -15,7 +15,7 @@ import pytest
 from agents import Agent, Artifact, Context, Progress, Realtime
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
-from deployments.serving import start_replica
+from deployments.serving import ReplicaPlan, start_replica
 from deployments.warming import ready
 
 from .acting import Act, Done, Order
@@ -145,6 +145,6 @@ async def test_a_warmup_that_takes_too_long_is_not_waited_for(how: Callable[[Con
 
 async def test_an_agent_that_cannot_be_set_up_is_refused_where_replicas_start(tmp_path: Path) -> None:
     with pytest.raises(NotLoadable) as refused:
-        await start_replica("tests.deployments.acting:Broken", str(tmp_path))
+        await start_replica(ReplicaPlan("tests.deployments.acting:Broken", str(tmp_path)))
 
     assert refused.value.reason == "its setup() raised OSError: the model file is damaged"

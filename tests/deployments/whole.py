@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -22,6 +23,7 @@ from cluster.worker import Worker
 from deployments.gateway import gateway_app
 from deployments.ingress import free_ports
 from deployments.replica import Replica
+from tests.deployments.callers import called_by
 from tests.deployments.ledgers import Direct, running_ledger
 
 
@@ -137,11 +139,11 @@ async def _serve(server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agen
         working = asyncio.create_task(worker.run())
         gateway = gateway_app(catalog, ledger, lambda tenant: artifact_store(artifacts, tenant), logs)
         replicas = {
-            name: Replica(entry, agents[name], entry.agent.realtime, artifact_store(artifacts), ledger, link)
+            name: Replica(entry, agents[name], entry.agent.realtime, partial(artifact_store, artifacts), ledger, link)
             for name, entry in catalog.items()
             if entry.agent.realtime is not None
         }
-        server.config.app = Door(gateway, replicas)
+        server.config.app = called_by(Door(gateway, replicas))
         await server.serve()
         await worker.stop()
         await asyncio.wait([working], timeout=10)

@@ -18,7 +18,7 @@ from ray import serve
 from agents.catalog import load
 from cluster.remote import LEDGER
 from cluster.task import Filter
-from deployments.serving import build, build_gateway, deploy
+from deployments.serving import ReplicaPlan, build, build_gateway, deploy
 from tests.deployments.acting import start_greeting
 from tests.raycluster import Cluster, ray_cluster
 
@@ -63,7 +63,7 @@ def trace(tmp_path: Path) -> Path:
 
 
 def _app(folder: Path) -> serve.Application:
-    return build(load(MOVER), str(folder / "artifacts"))
+    return build(load(MOVER), ReplicaPlan(MOVER, str(folder / "artifacts"), opens=True))
 
 
 async def run(http: httpx.AsyncClient, work: Work, **headers: str) -> httpx.Response:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from agents.artifacts import FolderArtifacts
 from cluster.client import LedgerClient
@@ -18,6 +19,9 @@ from cluster.ledger import Ledger
 from cluster.tasklog import LogLine
 from deployments.bodies import Limits
 from deployments.gateway import gateway_app
+from deployments.guard import Guard, gateway_needs
+from deployments.verifier import Verifier
+from tests.deployments.callers import called_by
 from tests.deployments.ledgers import Hand, running_ledger
 
 from .catalogs import catalog
@@ -67,9 +71,10 @@ def build(tmp_path: Path, said: dict[str, list[LogLine]]) -> Build:
 
 
 @asynccontextmanager
-async def reaching(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of this application; whatever its handlers let through is raised."""
-    transport = httpx.ASGITransport(app)
+async def reaching(app: FastAPI, guarded: ASGIApp | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of this application, let in as anybody or as `guarded` has it; whatever its handlers let through is
+    raised."""
+    transport = httpx.ASGITransport(guarded or called_by(app))
     hooks: dict[str, list[Any]] = {"response": [checking(app)]}
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", event_hooks=hooks) as client:
         yield client
@@ -112,6 +117,25 @@ async def client(tmp_path: Path, said: dict[str, list[LogLine]], ledger: Ledger)
     relay.ledger, relay.folder, relay.said = ledger, tmp_path, said
     async with reaching(app) as client:
         yield client
+
+
+class Keyed(NamedTuple):
+    """A gateway that asks for keys: a client of it, which has none of its own, and the application within."""
+
+    http: httpx.AsyncClient
+    app: FastAPI
+    verifier: Verifier
+
+
+@pytest.fixture
+async def keyed(tmp_path: Path, said: dict[str, list[LogLine]], ledger: Ledger) -> AsyncIterator[Keyed]:
+    """Open to everybody as long as there are no keys."""
+    app, relay = _shared()
+    relay.ledger, relay.folder, relay.said = ledger, tmp_path, said
+    verifier = Verifier(ledger.keys_since, opens=True)
+    await verifier.look()
+    async with reaching(app, Guard(app, verifier, gateway_needs)) as client:
+        yield Keyed(client, app, verifier)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from cluster.ledger import Ledger
 from cluster.task import Filter
 from deployments.bodies import Limits
+from tests.deployments.callers import called_by
 
 from .conftest import LIMITS, Build, reaching
 
@@ -332,6 +333,6 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body_stores_nothing(build:
         "headers": [],
         "asgi": {"version": "3.0"},
     }
-    await build(ledger)(scope, receive, send)
+    await called_by(build(ledger))(scope, receive, send)
 
     assert answered[0]["status"] == 400

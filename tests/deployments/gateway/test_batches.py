@@ -20,6 +20,7 @@ from cluster.task import Task
 from deployments.bodies import Limits
 from deployments.gateway import batches
 from deployments.ingress import free_ports
+from tests.deployments.callers import called_by
 from tests.deployments.driving import Answer, Call
 from tests.deployments.ledgers import Hand, Unreachable
 
@@ -161,7 +162,7 @@ async def test_where_results_are_large_few_are_read_at_once(
 async def listening(app: ASGIApp) -> AsyncIterator[str]:
     """Where the application answers over real connections."""
     (port,) = free_ports(1)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(called_by(app), port=port, log_level="critical", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

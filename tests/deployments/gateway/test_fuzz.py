@@ -12,6 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cluster.ledger import Ledger
+from tests.deployments.keys import made
+
+from .conftest import Keyed
 from .test_openapi import ROUTES
 
 pytestmark = pytest.mark.slow
@@ -41,6 +45,11 @@ WORDS = [
     "overlap",
     "catch_up",
     "paused",
+    "name",
+    "scopes",
+    "tenant",
+    "expires_at",
+    "rate",
 ]
 TEXTS = st.text(max_size=20) | st.sampled_from(["both", "later", "now", "2030-01-01T00:00:00Z", "\0", "9" * 400])
 NUMBERS = st.integers() | st.floats(allow_nan=True) | st.sampled_from([10**400, -(2**63), 1e308])
@@ -94,9 +103,18 @@ LIMITS = st.fixed_dictionaries(
         "until": MOMENTS | JSON,
     },
 )
+KEYS = st.fixed_dictionaries(
+    {"name": TEXTS, "scopes": st.lists(st.sampled_from(["run", "submit", "admin"]) | TEXTS, max_size=4) | JSON},
+    optional={
+        "tenant": st.sampled_from(["acme", ""]) | JSON,
+        "expires_at": MOMENTS | JSON,
+        "rate": st.fixed_dictionaries({"count": NUMBERS, "seconds": NUMBERS | st.floats(0, 10)}) | JSON,
+    },
+)
+VALUES = REQUESTS | FILTERS | FORKS | LIMITS | KEYS | JSON
 BODIES = (
     st.binary(max_size=200)
-    | (REQUESTS | FILTERS | FORKS | LIMITS | JSON).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
+    | VALUES.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
     | REQUESTS.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")[:-1])
 )
 SEGMENTS = (
@@ -136,6 +154,31 @@ async def test_no_request_breaks_a_route(
     )
 
     assert answer.status_code < 500 or answer.json()["type"] == "/problems/unavailable"
+
+
+@SETTINGS
+@given(route=st.sampled_from(sorted(ROUTES)), data=st.data())
+async def test_no_request_breaks_a_route_that_asks_for_keys(
+    keyed: Keyed, ledger: Ledger, route: tuple[str, str], data: Any
+) -> None:
+    """With keys of every kind, with none, and with what is none."""
+    if not await ledger.keys(None, None, 1):
+        await made(ledger)
+        await keyed.verifier.look()
+    method, path = route
+    for name in re.findall(r"\{\w+\}", path):
+        path = path.replace(name, data.draw(SEGMENTS) or "x")
+    scopes = data.draw(st.sampled_from(["", "run", "submit", "admin", "run submit admin"]))
+    key = await made(ledger, data.draw(st.sampled_from(["", "acme"])), scopes) if scopes else ""
+    await keyed.verifier.look()
+    value = data.draw(st.binary(max_size=300).map(lambda raw: raw.translate(None, b"\r\n\0")) | st.just(b""))
+    headers = {b"Authorization": f"Bearer {key}".encode() if key else value}
+
+    answer = await keyed.http.request(method, "http://gateway" + path, content=data.draw(BODIES), headers=headers)
+
+    assert answer.status_code < 500
+    if not key and not path.endswith(("/healthz", "/readyz")):
+        assert answer.status_code == 401
 
 
 @SETTINGS

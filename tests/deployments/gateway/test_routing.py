@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from cluster.ledger import Ledger
+from tests.deployments.callers import called_by
 
 from .conftest import Build
 
@@ -19,7 +20,9 @@ def app(build: Build, ledger: Ledger) -> FastAPI:
 
 
 def client(app: FastAPI, root_path: str = "") -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=root_path), base_url="http://gateway")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(called_by(app), root_path=root_path), base_url="http://gateway"
+    )
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -12,6 +12,7 @@ import pytest
 from cluster.client import EventPage
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
+from tests.deployments.callers import called_by
 from tests.deployments.ledgers import Hand
 
 from .conformance import validate
@@ -180,7 +181,7 @@ async def test_a_caller_who_leaves_leaves_no_question_behind(
         "headers": [],
         "asgi": {"version": "3.0"},
     }
-    serving = asyncio.create_task(app(scope, receive, send))
+    serving = asyncio.ensure_future(called_by(app)(scope, receive, send))
     await left.wait()
 
     gone.set()

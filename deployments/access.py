@@ -1,0 +1,71 @@
+"""Who calls, and what a route asks of its caller."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.apikeys import ADMIN, OPERATOR, RUN, SCOPES, SUBMIT
+
+from .problems import Refused, forbidden
+
+CALLER = "rubato.caller"  # where an ASGI scope says who calls
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a route asks of its caller: one of these scopes (none: any key will do), and perhaps to be the operator."""
+
+    scopes: frozenset[str] = frozenset()
+    operator: bool = False
+
+
+READS = Need()
+RUNS = Need(frozenset([RUN]))
+SUBMITS = Need(frozenset([SUBMIT]))
+UPLOADS = Need(frozenset([RUN, SUBMIT]))
+ADMINISTERS = Need(frozenset([ADMIN]))
+OPERATES = Need(frozenset([ADMIN]), operator=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """For whom a request is made, and how far it may go."""
+
+    tenant: str
+    scopes: frozenset[str]
+    key: str = ""  # the id of the key; '' where none is needed
+
+    @property
+    def submits(self) -> bool:
+        """Whether the caller may have tasks, and so whether a run may become one."""
+        return SUBMIT in self.scopes
+
+    @property
+    def operates(self) -> bool:
+        """Whether the caller may do what concerns all tenants."""
+        return ADMIN in self.scopes and self.tenant == OPERATOR
+
+    def may(self, need: Need) -> bool:
+        if need.operator:
+            return self.operates
+        return not need.scopes or not need.scopes.isdisjoint(self.scopes)
+
+
+ANYBODY = Caller(OPERATOR, frozenset(SCOPES))  # where there are no keys
+
+
+def caller_of(scope: MutableMapping[str, Any]) -> Caller:
+    """Who calls, as the Guard before the application has found."""
+    caller: Caller = scope[CALLER]
+    return caller
+
+
+def demand(caller: Caller, need: Need) -> None:
+    """Raises Refused (403) where the caller's key does not go so far."""
+    if not caller.may(need):
+        wanted = " or ".join(scope for scope in SCOPES if scope in need.scopes)
+        whose = " and no tenant" if need.operator else ""
+        has = ", ".join(scope for scope in SCOPES if scope in caller.scopes)
+        raise Refused(forbidden(f"This needs a key with the scope {wanted}{whose}; yours has: {has}.", wanted))

@@ -1,0 +1,16 @@
+"""Requests of a caller who has been let in, for applications without a Guard before them."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.access import ANYBODY, CALLER, Caller
+
+
+def called_by(app: ASGIApp, caller: Caller = ANYBODY) -> ASGIApp:
+    """The application, whoever asks being this caller."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, CALLER: caller}, receive, send)
+
+    return call
