@@ -23,6 +23,8 @@ START_SECONDS = 60.0
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, as always on those systems, Ray listens on loopback only
 FOLDERS = Path("/tmp")  # not $TMPDIR: the sockets in it may have only short paths
 
+KEYS = frozenset({"RUBATO_KEY", "RUBATO_ADMIN_KEY"})  # an agent's code is not to act as whoever started it
+
 
 class RayProblem(RubatoError):
     """Ray could not be started or joined; the message says why."""
@@ -68,7 +70,7 @@ def make_token(file: Path) -> None:
 
 def environment(cluster: str, token: Path, serve_env: Mapping[str, str], python_path: list[Path]) -> dict[str, str]:
     """The environment of every process of a Ray of our own, and of whoever connects to it."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    inherited = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_") and name not in KEYS}
     return {
         **inherited,
         **serve_env,

@@ -19,6 +19,7 @@ from .settings import PoolTable, RetentionTable
 from .state import StateFolder
 
 WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents
+LEDGER_SECONDS = 10.0  # in which the ledger must answer
 POLL = 0.2
 
 
@@ -49,6 +50,13 @@ def start_ledger(
     kept = Retention(retention.ended_after * DAY, retention.artifacts_after * DAY)
     place = actors.HEAD if on_server(store[0]) else actors.head_as(node)
     actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), place)
+
+
+def ask_ledger(method: str, *arguments: Any) -> Any:
+    """What this method of the ledger that runs returns; what it raises is raised here. Raises Unavailable."""
+    from cluster.remote import LEDGER, Remote
+
+    return Remote(LEDGER).call_blocking(method, *arguments, seconds=LEDGER_SECONDS)
 
 
 def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:

@@ -48,6 +48,14 @@ def start(host: str, port: int) -> str:
     return url_of(options.host, options.port)
 
 
+def host_of(wanted: str) -> str:
+    """The address that Serve listens on: the one it has where it runs already, else the one that is wanted."""
+    from ray.serve.context import _get_global_client
+
+    running = _get_global_client(raise_if_no_controller_running=False)
+    return wanted if running is None else str(running.http_config.host)
+
+
 def wait_for_controller() -> None:
     """Returns when applications may be deployed: that is some seconds before Serve takes requests."""
     import ray
@@ -94,21 +102,23 @@ def deploy(
     )
 
 
-def wait_for_answers(url: str, agents: Iterable[str]) -> None:
-    """Returns when the gateway can take tasks and every agent answers, be it that a key is needed. Raises NoAnswer with
-    the one that does not."""
+def wait_for_answers(url: str, agents: Iterable[str], key: str = "") -> None:
+    """Returns when the gateway can take tasks and it and every agent answer: to the key, if there is one, else be it
+    that a key is needed. Raises NoAnswer with the one that does not."""
+    good = (200,) if key else (200, 401)
     ends = time.monotonic() + ANSWER_SECONDS
-    for path in ("/readyz", *(f"/v1/agents/{name}" for name in agents)):
-        while (status := status_of(url + path)) not in (200, 401):
+    for path in ("/readyz", "/v1/agents", *(f"/v1/agents/{name}" for name in agents)):
+        while (status := status_of(url + path, key)) not in good:
             if time.monotonic() > ends:
                 raise NoAnswer(f"{url}{path} answers {status or 'nothing'}")
             time.sleep(0.1)
 
 
-def status_of(url: str, seconds: float = 5.0) -> int:
+def status_of(url: str, key: str = "", seconds: float = 5.0) -> int:
     """The HTTP status at `url`, 0 where nothing answers."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
     try:
-        with urllib.request.urlopen(url, timeout=seconds) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -16,9 +16,14 @@ from cluster.places import check_place
 
 from .nearest import suggestion
 
-# Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway, a server
-# for the tests.
-RESERVED = frozenset({"RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL", "RUBATO_TEST_POSTGRES"})
+# Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway, the key
+# that the commands call with, the operator's key, a server for the tests.
+RESERVED = frozenset(
+    {
+        *("RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL", "RUBATO_KEY", "RUBATO_ADMIN_KEY"),
+        "RUBATO_TEST_POSTGRES",
+    }
+)
 MIB = 1024 * 1024
 AN_HOUR = 1 / 24  # in days
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cluster import processes, raylocal
 from cluster.places import on_server, without_password
 
 from . import background, foreground, leaving
+from .admitting import Admission, admit, check_text, is_loopback
 from .bodies import Limits
 from .ingress import Ports, free_ports, haproxy, is_free, serve_env
 from .phases import Phases, beside
@@ -42,6 +43,7 @@ class Order:
     named: dict[str, str]  # agents of the settings: name -> module:Class
     added: tuple[str, ...] = ()  # further ones
     join: str = ""  # where a Ray runs already; '' starts one here
+    admin_key: str = field(default="", repr=False)  # '': none was given
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -87,18 +89,21 @@ class _Site:
         return self.order.settings.artifacts.url or str(self.order.state.path / "artifacts")
 
 
-def up(order: Order, phases: Phases) -> Running:
-    """Start everything and return once it answers. Raises CannotStart, or PhaseFailed; then nothing of it is left."""
+def up(order: Order, phases: Phases) -> tuple[Running, Admission]:
+    """Start everything and return once it answers. Raises CannotStart, NoAdmission or PhaseFailed; then nothing of it
+    is left."""
+    if order.admin_key:
+        check_text(order.admin_key)
     cluster = order.state.make()
     processes.end(cluster)  # what is left of an `up` that was killed, or of a Ray that broke down
     order.state.forget()
     order.state.logs.mkdir(mode=0o700, exist_ok=True)
-    record = _up_there(order, cluster, phases) if order.join else _up_here(order, cluster, phases)
+    record, admission = _up_there(order, cluster, phases) if order.join else _up_here(order, cluster, phases)
     order.state.remember(record)
-    return record
+    return record, admission
 
 
-def _up_here(order: Order, cluster: str, phases: Phases) -> Running:
+def _up_here(order: Order, cluster: str, phases: Phases) -> tuple[Running, Admission]:
     """On a Ray of our own."""
     serve = order.settings.serve
     if not is_free(serve.port, serve.host):
@@ -115,12 +120,13 @@ def _up_here(order: Order, cluster: str, phases: Phases) -> Running:
             raylocal.wait(ray, leader)
             node = raylocal.connect(ray.address)
         site = _Site(order, phases, catalog.result(), node)
-        url, store = _fill(site)
+        url, store, admission = _fill(site)
     dashboard = f"http://127.0.0.1:{ray.dashboard}" if ray.dashboard else ""
-    return _record(site, cluster, url, store, address=ray.address, pid=leader.pid, dashboard=dashboard)
+    record = _record(site, cluster, url, store, address=ray.address, pid=leader.pid, dashboard=dashboard)
+    return record, admission
 
 
-def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
+def _up_there(order: Order, cluster: str, phases: Phases) -> tuple[Running, Admission]:
     """On a Ray that somebody else started; of it nothing but our own actors and applications is touched."""
     with phases.phase(f"join Ray at {order.join}"):
         node = raylocal.join(order.join, ROOT, python_path())
@@ -131,24 +137,26 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> Running:
             raise CannotStart("a Rubato runs on this cluster already; end it with ./rubato down in its state folder")
     with _undone(leaving.leave):
         site = _Site(order, phases, _load(order, phases), node, leaving.runtime_env())
-        url, store = _fill(site)
-    return _record(site, cluster, url, store, address=order.join)
+        url, store, admission = _fill(site)
+    return _record(site, cluster, url, store, address=order.join), admission
 
 
-def _fill(site: _Site) -> tuple[str, str]:
-    """Start the background, Serve and the applications side by side; URL and store, once everything answers."""
+def _fill(site: _Site) -> tuple[str, str, Admission]:
+    """Start the background, Serve and the applications side by side; URL, store and who is let in, once everything
+    answers."""
     serve, phases = site.order.settings.serve, site.phases
+    opens = is_loopback(foreground.host_of(serve.host))
     limits = Limits(serve.input_bytes, serve.batch_bytes, serve.artifact_bytes)
-    behind = beside(lambda: _fill_background(site))
+    behind = beside(lambda: _fill_background(site, opens=opens))
     listening = beside(lambda: _listen(serve.host, serve.port, phases))
     with phases.phase("load agents to answer at once") as tell:
         foreground.wait_for_controller()
-        foreground.deploy(site.catalog, site.artifacts, limits, True, site.runtime_env, tell)
-    url, store = listening.result(), behind.result()
+        foreground.deploy(site.catalog, site.artifacts, limits, opens, site.runtime_env, tell)
+    url, (store, admission) = listening.result(), behind.result()
     with phases.phase("wait until all answer"):
         live = [name for name, entry in site.catalog.items() if entry.agent.realtime is not None]
-        foreground.wait_for_answers(url, live)
-    return url, store
+        foreground.wait_for_answers(url, live, site.order.admin_key or admission.made)
+    return url, store, admission
 
 
 def _listen(host: str, port: int, phases: Phases) -> str:
@@ -156,15 +164,16 @@ def _listen(host: str, port: int, phases: Phases) -> str:
         return foreground.start(host, port)
 
 
-def _fill_background(site: _Site) -> str:
+def _fill_background(site: _Site, *, opens: bool) -> tuple[str, Admission]:
     order, phases = site.order, site.phases
     with phases.phase("open the ledger"):
         store = background.take_store(order.state, order.settings.store.url)
         background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
+        admission = admit(background.ask_ledger, order.admin_key, opens=opens)
     with phases.phase("start workers") as tell:
         background.start_pool(site.catalog, order.settings.pool, site.artifacts, order.state.logs)
         background.wait_for_workers(tell)
-    return store[0]
+    return store[0], admission
 
 
 def _load(order: Order, phases: Phases) -> Catalog:

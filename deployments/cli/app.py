@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from http.client import UNAUTHORIZED
 
 import typer
 
-from . import develop, keeping, lifecycle, running, schedules, submitting, tasks
+from . import develop, keeping, keys, lifecycle, running, schedules, submitting, tasks
+from .client import hint
 from .errors import CommandFailed, ProblemAnswer, UsageProblem
-from .show import complain, show_problem
+from .show import complain, note, show_problem
 
 app = typer.Typer(
     help="Run one agent at two tempos: warm while a caller waits, or as a durable background task.",
@@ -18,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # a help text in colour would take three times as long to appear
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (lifecycle, keeping, running, submitting, tasks, schedules, develop):
+for group in (lifecycle, keeping, running, submitting, tasks, schedules, keys, develop):
     group.register(app)
 
 
@@ -28,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, prog_name="./rubato")
     except ProblemAnswer as answer:
         show_problem(answer.document)
+        if answer.document.get("status") == UNAUTHORIZED:
+            note(hint(os.environ))
     except CommandFailed as problem:
         complain(str(problem))
         sys.exit(2 if isinstance(problem, UsageProblem) else 1)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .errors import NotReachable, ProblemAnswer
+from .errors import NotReachable, ProblemAnswer, UsageProblem
 from .inputs import media_type, read_file
 from .options import state_folder
 
 if TYPE_CHECKING:
     import httpx
 
+KEY = "RUBATO_KEY"
+PAGE = 200  # items that a list brings at once
 WAIT = 60  # seconds that one request waits for a task to end
 
 
@@ -30,9 +33,13 @@ class SentEvent(NamedTuple):
 class Client:
     """One connection to one Rubato."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """It calls with this key, by default with the one in RUBATO_KEY, if there is one."""
         self.url = url.rstrip("/")
-        self._http = _httpx().Client(base_url=self.url, timeout=_httpx().Timeout(WAIT + 30.0, connect=5.0))
+        key = key_of(os.environ) if key is None else key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        patience = _httpx().Timeout(WAIT + 30.0, connect=5.0)
+        self._http = _httpx().Client(base_url=self.url, timeout=patience, headers=headers)
 
     def ask(self, method: str, path: str, *, wait: int | None = None, **content: Any) -> Any:
         """The JSON of a good answer, None of one without content. Raises ProblemAnswer for any other, NotReachable
@@ -43,6 +50,17 @@ class Client:
         if answer.is_error:
             raise ProblemAnswer(_document(answer))
         return answer.json() if answer.content else None
+
+    def all(self, path: str) -> list[dict[str, Any]]:
+        """The items of a list, page by page. Raises as `ask` does."""
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.ask("GET", path, params={"limit": PAGE, **cursor})
+            found += page["items"]
+            if not page["next_cursor"]:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
 
     def lines(self, path: str) -> list[dict[str, Any]]:
         """The JSON values of an answer that holds one on each line. Raises as `ask` does."""
@@ -82,6 +100,21 @@ class Client:
             raise NotReachable(f"nothing answers at {self.url}; start it with `./rubato up`") from None
         except _httpx().TransportError as error:
             raise NotReachable(f"{self.url} broke off: {error or type(error).__name__}; ask again") from None
+
+
+def key_of(env: Mapping[str, str]) -> str:
+    """The key to call with, '' for none. Raises UsageProblem for what cannot be sent."""
+    key = env.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageProblem(f"{KEY} holds something that cannot be a key")
+    return key
+
+
+def hint(env: Mapping[str, str]) -> str:
+    """What to do where Rubato asks for a key."""
+    if env.get(KEY):
+        return f"that is what it says of the key in {KEY}; ask for another, or make one with `./rubato keys create`"
+    return f"the commands call with the key in {KEY}, which is not set: export {KEY}=rbt_..."
 
 
 def connect(url: str, state: Path) -> Client:

@@ -13,23 +13,24 @@ BACKGROUND = "background"
 PLAIN = {"string": "hello", "integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
 
 
-def hints(url: str, agents: list[dict[str, Any]]) -> list[str]:
-    """Commands that work on these agents, as `GET /v1/agents` describes them."""
+def hints(url: str, agents: list[dict[str, Any]], *, keyed: bool = False) -> list[str]:
+    """Commands that work on these agents, as `GET /v1/agents` describes them; `keyed`: with the key in RUBATO_KEY."""
     files = [agent["name"] for agent in agents if artifact_fields(agent["input"]) and BACKGROUND in agent["modes"]]
     plain = [agent for agent in agents if not artifact_fields(agent["input"])]
-    lines = [line for agent in plain for line in _on(url, agent, submit=not files)][: 2 if files else 3]
+    lines = [line for agent in plain for line in _on(url, agent, submit=not files, keyed=keyed)][: 2 if files else 3]
     for name in files[:1]:
         lines.append(f"./rubato submit {name} --each {'samples/*' if name == 'documents' else 'FILES...'} --wait")
     return [*lines, "./rubato tasks", "./rubato status"][:3]
 
 
-def _on(url: str, agent: dict[str, Any], *, submit: bool) -> list[str]:
+def _on(url: str, agent: dict[str, Any], *, submit: bool, keyed: bool) -> list[str]:
     name = agent["name"]
     body = shlex.quote(json.dumps(QUESTIONS.get(name) or example(agent["input"])))
     lines = []
     if "realtime" in agent["modes"]:
         lines.append(f"./rubato run {name} {body}")
-        lines.append(f"curl -s {url}/v1/agents/{name}/run -H 'Content-Type: application/json' -d {body}")
+        key = ' -H "Authorization: Bearer $RUBATO_KEY"' if keyed else ""
+        lines.append(f"curl -s {url}/v1/agents/{name}/run{key} -H 'Content-Type: application/json' -d {body}")
     if submit and BACKGROUND in agent["modes"]:
         lines.append(f"./rubato submit {name} {body} --wait")
     return lines

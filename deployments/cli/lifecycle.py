@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +14,8 @@ import typer
 
 from deployments.state import Busy, OtherStore, StateFolder
 
-from .client import Client
-from .errors import CommandFailed, UsageProblem
+from .client import KEY, Client, key_of
+from .errors import CommandFailed, ProblemAnswer, UsageProblem
 from .hints import hints
 from .options import DEFAULT_SETTINGS, DEFAULT_STATE, AsJson, SettingsFile, State, Store, state_folder
 from .phases import audience
@@ -23,6 +23,7 @@ from .show import complain, note, show_json, show_status
 from .signals import undo_when_ended
 
 if TYPE_CHECKING:
+    from deployments.admitting import Admission
     from deployments.state import Running
     from deployments.up import Order
 
@@ -52,9 +53,9 @@ def up(
         with folder.locked():
             record = _already(order)
             if record is None:
-                record = _start(order)
+                record, admission = _start(order)
                 note(f"\nRubato is up after {time.monotonic() - began:.0f} s: {record.url}")
-                note(_try(record))
+                _tell(record, admission, order.admin_key)
 
 
 def down(state: State = DEFAULT_STATE) -> None:
@@ -94,6 +95,7 @@ def _flags(*, port: int | None, host: str | None, store: str | None) -> dict[str
 
 
 def _order(folder: StateFolder, file: Path, agents: list[str], only: bool, flags: dict[str, dict[str, Any]]) -> Order:
+    from deployments.admitting import ADMIN_KEY
     from deployments.settings import load
     from deployments.up import Order
 
@@ -101,7 +103,8 @@ def _order(folder: StateFolder, file: Path, agents: list[str], only: bool, flags
     named = {} if only else {name: table.agent for name, table in settings.agents.items()}
     if not named and not agents:
         raise UsageProblem("there is no agent to serve: name one with --agents MODULE:NAME, or in rubato.toml")
-    return Order(folder, settings, named, tuple(agents), os.environ.get("RAY_ADDRESS", ""))
+    admin_key = os.environ.get(ADMIN_KEY, "").strip()
+    return Order(folder, settings, named, tuple(agents), os.environ.get("RAY_ADDRESS", ""), admin_key)
 
 
 def _already(order: Order) -> Running | None:
@@ -120,7 +123,7 @@ def _already(order: Order) -> Running | None:
     return record
 
 
-def _start(order: Order) -> Running:
+def _start(order: Order) -> tuple[Running, Admission]:
     from deployments.phases import Phases
     from deployments.up import up as start
 
@@ -135,9 +138,21 @@ def _store(folder: StateFolder) -> str:
     return without_password(folder.store("")[0])
 
 
-def _try(record: Running) -> str:
-    agents = Client(record.url).ask("GET", "/v1/agents")["items"]
-    return "\n".join(["", "Try:", *(f"  {line}" for line in hints(record.url, agents))])
+def _tell(record: Running, admission: Admission, admin_key: str) -> None:
+    """Who is let in, and what to try; a key that was made is the one thing on stdout."""
+    if admission.open:
+        note("Whoever reaches this address may do everything, as long as there are no keys (./rubato keys create).")
+    elif admission.made:
+        note("Whoever calls needs a key. This one may do everything; it is shown now and never again:")
+        typer.echo(admission.made)
+        note(f"The commands here call with what is in {KEY}: export {KEY}=rbt_...")
+    else:
+        note(f"Whoever calls needs a key; the commands here call with what is in {KEY}.")
+    key = admission.made or admin_key or key_of(os.environ)
+    with suppress(ProblemAnswer):  # the key in the environment may be one of another Rubato
+        agents = Client(record.url, key).ask("GET", "/v1/agents")["items"]
+        lines = hints(record.url, agents, keyed=not admission.open)
+        note("\n".join(["", "Try:", *(f"  {line}" for line in lines)]))
 
 
 @contextmanager

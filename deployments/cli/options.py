@@ -9,6 +9,8 @@ import typer
 
 from deployments.state import ROOT, StateFolder
 
+from .errors import UsageProblem
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Url = Annotated[
     str, typer.Option("--url", envvar="RUBATO_URL", help="Where Rubato answers; by default what `up` started.")
@@ -22,6 +24,14 @@ Store = Annotated[
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings.", show_default="rubato.toml")]
 DEFAULT_STATE = ROOT / ".rubato"
 DEFAULT_SETTINGS = ROOT / "rubato.toml"
+
+
+def refuse_before(context: typer.Context, *names: str) -> None:
+    """Raises UsageProblem for an option of a group that stands where its command would not see it."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageProblem(f"--{name} goes behind {context.invoked_subcommand}")
 
 
 def state_folder(path: Path) -> StateFolder:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from .client import connect
-from .errors import UsageProblem
 from .inputs import read_input
-from .options import DEFAULT_STATE, AsJson, State, Url
-from .show import note, show_json, table
-
-PAGE = 200
+from .options import DEFAULT_STATE, AsJson, State, Url, refuse_before
+from .show import local, note, show_json, table
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
@@ -43,9 +38,9 @@ schedules = typer.Typer(
 def listed(context: typer.Context, json: AsJson = False, url: Url = "", state: State = DEFAULT_STATE) -> None:
     """List schedules, or put, show, pause, resume, run or delete one."""
     if context.invoked_subcommand is not None:
-        _refuse_before(context)
+        refuse_before(context, "json", "url", "state")
         return
-    found = _all(url, state)
+    found = connect(url, state).all("/v1/schedules")
     if json:
         show_json(found, compact=True)
     else:
@@ -115,26 +110,6 @@ def delete(name: Name, url: Url = "", state: State = DEFAULT_STATE) -> None:
     note(f"{name} is deleted")
 
 
-def _refuse_before(context: typer.Context) -> None:
-    """Raises UsageProblem for an option that stands where the command would not see it."""
-    for name in ("json", "url", "state"):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise UsageProblem(f"--{name} goes behind {context.invoked_subcommand}")
-
-
-def _all(url: str, state: Path) -> list[dict[str, Any]]:
-    client = connect(url, state)
-    found: list[dict[str, Any]] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = client.ask("GET", "/v1/schedules", params={"limit": PAGE, **cursor})
-        found += page["items"]
-        if not page["next_cursor"]:
-            return found
-        cursor = {"cursor": page["next_cursor"]}
-
-
 def _tell(schedule: dict[str, Any], json: bool) -> None:
     if json:
         show_json(schedule, compact=True)
@@ -143,18 +118,13 @@ def _tell(schedule: dict[str, Any], json: bool) -> None:
     elif schedule["next_at"] is None:
         note(f"{schedule['name']} has no more times")
     else:
-        note(f"{schedule['name']} is next at {', then '.join(_local(at) for at in schedule['next'][:3])}")
+        note(f"{schedule['name']} is next at {', then '.join(local(at) for at in schedule['next'][:3])}")
 
 
 def _row(schedule: dict[str, Any]) -> list[str]:
-    upcoming = "paused" if schedule["paused"] else _local(schedule["next_at"])
-    times = [schedule["cron"], schedule["zone"], upcoming, _local(schedule["last_at"])]
+    upcoming = "paused" if schedule["paused"] else local(schedule["next_at"])
+    times = [schedule["cron"], schedule["zone"], upcoming, local(schedule["last_at"])]
     return [schedule["name"], schedule["agent"], *times]
-
-
-def _local(at: str | None) -> str:
-    """A moment as this machine's clock shows it."""
-    return "" if at is None else f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _path(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -74,6 +75,11 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
         shown.add_row(*row)
     width = None if sys.stdout.isatty() else 1000
     Console(width=width, highlight=False, markup=False).print(shown)
+
+
+def local(at: str | None) -> str:
+    """A moment as this machine's clock shows it."""
+    return "" if at is None else f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _line(sign: str, text: str) -> None:

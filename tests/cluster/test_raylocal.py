@@ -43,6 +43,13 @@ def test_what_the_users_environment_says_of_ray_does_not_reach_a_ray_of_our_own(
     assert {"RAY_AUTH_TOKEN", "RAY_ADDRESS"} & env.keys() == set()
 
 
+def test_keys_of_whoever_starts_it_reach_no_agents_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RUBATO_KEY", "RUBATO_ADMIN_KEY"):
+        monkeypatch.setenv(name, "rbt_secret")
+
+    assert "rbt_secret" not in environment("c1", tmp_path / "token", {}, []).values()
+
+
 def test_a_token_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     make_token(tmp_path / "token")
     first = (tmp_path / "token").read_text()

@@ -91,7 +91,7 @@ def test_a_run_prints_the_id_of_a_task(rubato: Rubato) -> None:
 
 
 def test_all_schedules_are_listed_however_many(rubato: Rubato, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.cli.schedules.PAGE", 2)
+    monkeypatch.setattr("deployments.cli.client.PAGE", 2)
     for name in ("e", "d", "c", "b", "a"):
         rubato("schedules", "put", name, *PUT[2:])
 

@@ -28,12 +28,12 @@ class Support(Agent[Said, Said]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tasks.md", "schedules.md"])
+@pytest.mark.parametrize("name", ["tasks.md", "schedules.md", "access.md"])
 def test_each_command_on_the_page_works(tmp_path: Path, name: str) -> None:
     """In order, in one shell that ends at the first that fails."""
     blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
 
-    with whole(tmp_path, [Support]) as running:
+    with whole(tmp_path, [Support], guarded=name == "access.md") as running:
         script = "\n".join(blocks).replace("http://127.0.0.1:8000", running.url).replace("curl -s", "curl -sSf")
         ended = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],

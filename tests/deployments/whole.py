@@ -21,8 +21,10 @@ from cluster.claims import Hello
 from cluster.tasklog import LogLine
 from cluster.worker import Worker
 from deployments.gateway import gateway_app
+from deployments.guard import Guard, gateway_needs
 from deployments.ingress import free_ports
 from deployments.replica import Replica
+from deployments.verifier import Verifier
 from tests.deployments.callers import called_by
 from tests.deployments.ledgers import Direct, running_ledger
 
@@ -107,12 +109,12 @@ class Door:
 
 
 @contextmanager
-def whole(folder: Path, agents: Sequence[type[Agent]] = AGENTS) -> Iterator[Whole]:
-    """Up with these agents, on a port of its own, until the block ends."""
+def whole(folder: Path, agents: Sequence[type[Agent]] = AGENTS, *, guarded: bool = False) -> Iterator[Whole]:
+    """Up with these agents, on a port of its own, until the block ends; `guarded`: it asks for keys, once there are."""
     (port,) = free_ports(1)
     server = uvicorn.Server(uvicorn.Config(lambda: None, port=port, log_level="warning", lifespan="off"))
     running = Whole(f"http://127.0.0.1:{port}", {})
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, folder, agents, running)))
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, folder, agents, running, guarded)))
     thread.start()
     while not server.started:
         thread.join(0.01)
@@ -124,7 +126,9 @@ def whole(folder: Path, agents: Sequence[type[Agent]] = AGENTS) -> Iterator[Whol
         thread.join(20)
 
 
-async def _serve(server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agent]], running: Whole) -> None:
+async def _serve(
+    server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agent]], running: Whole, guarded: bool
+) -> None:
     artifacts = str(folder / "artifacts")
     catalog = Catalog(Entry(f"tests:{kind.__name__}", kind, "v1") for kind in kinds)
 
@@ -143,7 +147,15 @@ async def _serve(server: uvicorn.Server, folder: Path, kinds: Sequence[type[Agen
             for name, entry in catalog.items()
             if entry.agent.realtime is not None
         }
-        server.config.app = called_by(Door(gateway, replicas))
+        door, verifier = Door(gateway, replicas), Verifier(ledger.keys_since, opens=True, sleep=_soon)
+        reading = asyncio.create_task(verifier.run())
+        server.config.app = Guard(door, verifier, gateway_needs) if guarded else called_by(door)
         await server.serve()
+        reading.cancel()
         await worker.stop()
         await asyncio.wait([working], timeout=10)
+
+
+async def _soon(seconds: float) -> None:
+    """A wait that is a hundred times as short."""
+    await asyncio.sleep(seconds / 100)
