@@ -67,11 +67,22 @@ class Recorder(Protocol):
         """Keeps that a step begins which may begin only once; returns when that is as firm as this host promises."""
 
 
+class Live(Protocol):
+    """How a live run has other agents answer while its caller waits."""
+
+    async def call(self, call: Call, child_id: str) -> str | None:
+        """What the agent came to, as a child's outcome is recorded; None where it does not answer in real time.
+
+        Raises ChildFailed; Overloaded and Retryable where the agent had no room, or asks to be called later.
+        """
+
+
 class RunContext:
     """The Context of one run, over a journal of what is recorded and a recorder for what comes.
 
     Without `waits` its host cannot wait: the run has a caller who does. `leave` then has the run go on in the
-    background, for a reason, and does not return here; without it the caller takes no task.
+    background, for a reason, and does not return here; without it the caller takes no task. `live` has other agents
+    answer meanwhile.
     """
 
     def __init__(
@@ -82,6 +93,7 @@ class RunContext:
         artifacts: ArtifactStore,
         waits: Waits | None = None,
         leave: Leave | None = None,
+        live: Live | None = None,
     ) -> None:
         self._facts = facts
         self._journal = journal
@@ -89,6 +101,7 @@ class RunContext:
         self._artifacts = artifacts
         self._waits = waits
         self._leave = leave
+        self._live = live
         self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
         self._cursor = Cursor()
         self._emits: defaultdict[StepId | None, int] = defaultdict(int)
@@ -176,14 +189,17 @@ class RunContext:
         """Record the value and return it as every replay will: as it comes back from JSON."""
         text = _write(step, kind, value)
         read = _read(step, kind, text)
-        record = StepRecord(step, digest, text)
+        await self._keep(StepRecord(step, digest, text))
+        return read
+
+    async def _keep(self, record: StepRecord) -> StepRecord:
         try:
             await self._recorder.record(record)
         except asyncio.CancelledError:
             self._journal.add(record)  # it is on its way: the same step again must not run, nor be recorded twice
             raise
         self._journal.add(record)
-        return read
+        return record
 
     async def emit(self, event: Emit) -> None:
         """Tell the listeners, unless an earlier attempt already did."""
@@ -252,11 +268,11 @@ class RunContext:
     ) -> Any:
         """The output of another agent, which runs as a task of its own. Raises ChildFailed where it failed."""
         to = target(agent, returns)
-        async with self._waiting(f"call {to.name}", key) as (step, waits):
+        async with self._between(f"call {to.name}", key) as step:
             _usable(step, to.kind)
-            digest = _digest(step, (to.name, input))
-            record = await waits.call(Call(step, digest, to.name, str(step), partial(to.write, input)))
-            return outcome(to, waits.child_id(step), record)
+            call = Call(step, _digest(step, (to.name, input)), to.name, str(step), partial(to.write, input))
+            record = await (self._called(call) if self._waits is None else self._waits.call(call))
+            return outcome(to, self._child_id(step), record)
 
     async def map(
         self,
@@ -269,14 +285,15 @@ class RunContext:
     ) -> list[Any]:
         """The outputs of another agent for all inputs, in their order. Raises ChildFailed where one failed."""
         to = target(agent, returns)
-        async with self._waiting(f"map {to.name}", key) as (step, waits):
+        async with self._between(f"map {to.name}", key) as step:
             _usable(step, to.kind)
             given = several(step, inputs, parallel)
             with self._branches.moving():
                 calls = [each async for each in self._calls(step, to, given)]
-            found = await waits.map(step, calls, parallel)
+            waits = self._waits
+            found = await (self._all_called(calls, parallel) if waits is None else waits.map(step, calls, parallel))
             with self._branches.moving():
-                return [output async for output in self._outputs(to, waits, found)]
+                return [output async for output in self._outputs(to, found)]
 
     async def _calls(self, step: StepId, to: Target, inputs: Sequence[Any]) -> AsyncIterator[Call]:
         """A call for each input of a map, whose key is its place."""
@@ -284,24 +301,60 @@ class RunContext:
             child = StepId(step.name, f"{step.key}/{place}")
             yield Call(child, _digest(child, (to.name, input)), to.name, str(step), partial(to.write, input))
 
-    async def _outputs(self, to: Target, waits: Waits, found: Sequence[tuple[Call, StepRecord]]) -> AsyncIterator[Any]:
+    async def _outputs(self, to: Target, found: Sequence[tuple[Call, StepRecord]]) -> AsyncIterator[Any]:
         async for _, (called, record) in _breathing(found):
-            yield outcome(to, waits.child_id(called.step), record)
+            yield outcome(to, self._child_id(called.step), record)
+
+    def _child_id(self, step: StepId) -> str:
+        """The id of what this step calls: the same in both modes, and in every attempt."""
+        return derived_id(self._facts.tenant, self._facts.task_id, step.name, step.key)
+
+    async def _called(self, call: Call) -> StepRecord:
+        """The record of what another agent came to while the caller of this run waits."""
+        found = self._journal.find(call.step, call.digest)
+        if found is not None:
+            return found
+        await self._recorder.may_start()
+        value = None if self._live is None else await self._live.call(call, self._child_id(call.step))
+        if value is None:
+            await self._go(f"waits for {call.step.name}", f"this run must wait for {call.step.name!r}")
+        return await self._keep(StepRecord(call.step, call.digest, value))
+
+    async def _all_called(self, calls: Sequence[Call], parallel: int | None) -> list[tuple[Call, StepRecord]]:
+        """The same for all inputs of a map, so many at once."""
+        room = asyncio.Semaphore(parallel or len(calls) or 1)
+
+        async def one(call: Call) -> tuple[Call, StepRecord]:
+            async with room:
+                return call, await self._called(call)
+
+        found = [asyncio.ensure_future(one(call)) for call in calls]
+        try:
+            return await asyncio.gather(*found)
+        finally:
+            for each in found:
+                each.cancel()
 
     @asynccontextmanager
     async def _waiting(self, name: str, key: str | None, kind: str = "") -> AsyncIterator[tuple[StepId, Waits]]:
-        """The step that waits here, and who waits for it. Raises StepError inside of a step, which holds its worker
-        until it ends, and NeedsBackground in real time."""
+        """The step that waits here, and who waits for it. A live run leaves, or raises NeedsBackground."""
+        async with self._between(name, key, kind) as step:
+            if self._waits is None:
+                await self._go(f"waits for {kind + name}", f"this run must wait for {kind + name!r}")
+            yield step, self._waits
+
+    @asynccontextmanager
+    async def _between(self, name: str, key: str | None, kind: str = "") -> AsyncIterator[StepId]:
+        """The step that something is waited for in. Raises StepError inside of a step, which holds its worker until it
+        ends."""
         if self._branches.suspended:
             await self._branches.refuse()
         outer = _here()
         if outer is not None:
             raise StepError(kind + name, f"is waited for inside of step {str(outer)!r}; wait between steps")
-        if self._waits is None:
-            await self._go(f"waits for {kind + name}", f"this run must wait for {kind + name!r}")
         with self._cursor.enter(name, key, kind) as step:
             try:
-                yield step, self._waits
+                yield step
             except Exception as error:
                 mark(error, step)
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,15 +18,16 @@ from agents.errors import Overloaded
 from agents.ids import new_id
 from agents.journal import Journal
 from agents.running import RunContext, RunFacts
-from cluster.task import Submission, Task
+from cluster.task import Task
 
 from .answers import CACHE_BYTES, Answer, Answers
 from .ladder import Door, Rung, admit, late
 from .problems import Problem, problem_of, too_late
 from .promotion import Promoter, Unconfirmed
-from .recording import Silence, Telling
-from .runs import Run, of_agent, written
+from .recording import Silence
+from .runs import Ask, Run, of_agent, written
 from .slots import Slots
+from .subagents import Reach, Subagents
 
 SMOOTH = 0.2  # how much the newest run counts in the time that a run takes
 
@@ -41,25 +41,6 @@ log = logging.getLogger(__name__)
 
 class DeadlinePassed(RubatoError):
     """The caller waited for as long as it would, or as the agent's deadline allows; the run was cancelled."""
-
-
-class Ask(NamedTuple):
-    """What a caller wants, and for how many seconds it waits.
-
-    `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
-    seconds will do. With `joins` it may share a run with equal ones. `task` is what its run may become, where the
-    caller takes a task. `telling` hears of the steps and events. It is the tenant's run.
-    """
-
-    task_id: str
-    given: Any
-    patience: float
-    key: str = ""
-    oldest: float = math.inf
-    joins: bool = False
-    task: Submission | None = None
-    telling: Telling | None = None
-    tenant: str = ""
 
 
 class Told(NamedTuple):
@@ -93,6 +74,7 @@ class LiveRuns:
         policy: Realtime,
         artifacts: Callable[[str], ArtifactStore],
         promoter: Promoter,
+        reach: Reach,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """`artifacts` finds those of a tenant."""
@@ -100,6 +82,7 @@ class LiveRuns:
         self._policy = policy
         self._artifacts = artifacts
         self._promoter = promoter
+        self._reach = reach
         self._slots = Slots(policy.slots)
         self._answers = Answers(monotonic, cache_bytes)
         self._shared: dict[str, Run] = {}  # by question: the runs that equal ones may join
@@ -155,6 +138,12 @@ class LiveRuns:
         for run in self._runs:
             run.leave(reason)
 
+    def leave_run(self, task_id: str) -> None:
+        """Have this run go on in the background, if it is here."""
+        for run in self._runs:
+            if run.task_id == task_id:
+                run.leave("its caller leaves")
+
     async def close(self, patience: float = 2.0) -> None:
         """Cancel what still runs and wait a moment for it to end."""
         tasks = {run.task for run in self._runs}
@@ -168,7 +157,7 @@ class LiveRuns:
 
     def _begin(self, ask: Ask, ends: float) -> Run:
         """Start a run: in a slot that is free, or when one is."""
-        run = Run(self._agent.name, ask.task_id, ends, ask.task, ask.telling)
+        run = Run(self._agent.name, ask, ends)
         run.has_slot = self._slots.take()
         run.task = asyncio.get_running_loop().create_task(self._compute(run, ask))
         run.task.add_done_callback(partial(self._ended, run, _question(ask)))
@@ -186,7 +175,8 @@ class LiveRuns:
         began = monotonic()
         facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, tenant=ask.tenant)
         leave, artifacts = run.left if run.becomes else None, self._artifacts(ask.tenant)
-        run.context = RunContext(facts, Journal(), run.recorder, artifacts, leave=leave)
+        run.subagents = live = Subagents(run, self._reach)
+        run.context = RunContext(facts, Journal(), run.recorder, artifacts, leave=leave, live=live)
         output = await of_agent(run.name, self._agent.run(run.context, ask.given), artifacts)
         text = written(type(self._agent), output)
         took = monotonic() - began

@@ -63,6 +63,8 @@ class Promoter:
         """
         assert run.becomes is not None, "only such a run leaves"
         assert isinstance(run.recorder, Movable)
+        if run.subagents is not None:
+            await run.subagents.leave()
         run.recorder.hold()
         try:
             _check(run.recorder.entries)

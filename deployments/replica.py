@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +24,7 @@ from agents.ids import derived_id, new_id
 from cluster.claims import HolderLink
 from cluster.client import LedgerClient
 from cluster.holder import Holder
-from cluster.task import Options, Submission, Task
+from cluster.task import Options, Submission, Task, extra_json
 
 from . import again, bodies
 from .access import caller_of
@@ -36,11 +36,13 @@ from .gateway.headers import idempotency_key
 from .gateway.pausing import pause, resume
 from .gateway.submitting import Order, submission
 from .ladder import Rung
-from .live import Ask, LiveRuns, Load, Told, problem_of_run
+from .live import LiveRuns, Load, Told, problem_of_run
 from .prefer import NONE, TIMEOUT, Preference, applied, before_serve, preference
 from .problems import Problem, not_found, problem_of
 from .promotion import Promoter, Unconfirmed
+from .runs import Ask
 from .streaming import Headers, stream
+from .subagents import Nobody, Reach, SubAsk, SubTold, told_of
 
 INPUT_LIMIT = bodies.Limits().input
 THREADS = 256  # plain steps at once; a step that hangs keeps its thread, so there are many
@@ -53,6 +55,15 @@ JSON: Headers = [(b"content-type", b"application/json")]
 KINDS = {rung: (b"answer", rung.value.encode()) for rung in Rung}
 
 
+class Links(NamedTuple):
+    """What a replica is connected to: the ledger, as clients and as those see it that have runs of their own; and the
+    replicas of other agents."""
+
+    ledger: LedgerClient
+    holder: HolderLink
+    reach: Reach = Nobody()
+
+
 class Replica:
     """The agent's own application: `GET` describes it, `POST /run` runs it, `POST /pause` and `/resume` hold up and let
     go its tasks in the background, everything else is a problem."""
@@ -63,20 +74,19 @@ class Replica:
         agent: Agent[Any, Any],
         policy: Realtime,
         artifacts: Callable[[str], ArtifactStore],
-        ledger: LedgerClient,
-        link: HolderLink,
+        links: Links,
         limit: int = INPUT_LIMIT,
     ) -> None:
         """`artifacts` finds those of a tenant."""
         self._entry = entry
         self._agent = entry.agent
-        self._ledger = ledger
+        self._ledger = ledger = links.ledger
         self._limit = limit
         self._route = f"/v1/agents/{entry.name}"
         self._description = json.dumps(describe(entry)).encode()
         self._policy = policy
-        self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), link))
-        self._runs = LiveRuns(agent, policy, artifacts, self._promoter)
+        self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
+        self._runs = LiveRuns(agent, policy, artifacts, self._promoter, links.reach)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -99,6 +109,36 @@ class Replica:
     def leave(self, reason: str) -> None:
         """Have all runs that may do so go on in the background."""
         self._runs.leave(reason)
+
+    def leave_run(self, task_id: str) -> None:
+        """Have this run do so, if it is here."""
+        self._runs.leave_run(task_id)
+
+    async def sub(self, asked: SubAsk) -> SubTold:
+        """Answer the run of another agent."""
+        try:
+            told = await self._runs.answer(self._sub_ask(asked))
+        except Exception as error:  # noqa: BLE001 - every failure is told as a problem
+            return told_of(problem_of_run(error))
+        return SubTold(told.output.decode())
+
+    def _sub_ask(self, asked: SubAsk) -> Ask:
+        policy, given = self._policy, read_input(self._agent, asked.input)
+        key = values.digest((asked.tenant, given)) if policy.cache_ttl > 0 else ""
+        task = self._child(asked) if asked.may_leave and self._agent.background else None
+        patience = min(policy.deadline, asked.seconds)
+        joins = bool(key) and task is None
+        ask = Ask(asked.task_id, given, patience, key, joins=joins, task=task)
+        return ask._replace(tenant=asked.tenant, depth=asked.origin.depth)
+
+    def _child(self, asked: SubAsk) -> Submission:
+        """The task that a run for another agent's run may become: its child."""
+        policy = self._agent.background
+        assert policy is not None, "only such an agent's run leaves"
+        origin = extra_json(origin=asked.origin)
+        fixed = (0, "[]", None, policy.max_attempts, policy.timeout, time.time())
+        task = Task(asked.tenant, asked.task_id, self._entry.name, self._entry.version, asked.input, *fixed)
+        return Submission(asked.tenant, "", (task._replace(parent_id=asked.parent, extra=origin),))
 
     def check_health(self) -> None:
         """Raises where runs that nobody waits for, and that hang in plain steps, hold every slot: this replica should

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from agents import Agent, Permanent, RubatoError
 from agents.agent import write_output
@@ -20,6 +21,7 @@ from cluster.attempt import Why
 from cluster.task import Submission, Task
 
 from .recording import Movable, Silence, Telling
+from .subagents import Subagents
 
 OUTPUT_LIMIT = 1024 * 1024  # bytes
 _SILENCE = Silence()
@@ -38,26 +40,57 @@ class RunBroke(Permanent):
         return str(self.args[0])
 
 
+class Ask(NamedTuple):
+    """What a caller wants, and for how many seconds it waits.
+
+    `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
+    seconds will do. With `joins` it may share a run with equal ones. `task` is what its run may become, where the
+    caller takes a task. `telling` hears of the steps and events. `depth` counts the runs that called one another.
+    """
+
+    task_id: str
+    given: Any
+    patience: float
+    key: str = ""
+    oldest: float = math.inf
+    joins: bool = False
+    task: Submission | None = None
+    telling: Telling | None = None
+    tenant: str = ""
+    depth: int = 0
+
+
 class Run:
     """Goes on until it ends, leaves for the background, or nobody waits for it any more. Its deadline is that of
     whoever waits longest."""
 
-    def __init__(self, name: str, task_id: str, ends: float, task: Submission | None, telling: Telling | None) -> None:
-        """`task`: what it becomes where it leaves; None: it may not."""
+    def __init__(self, name: str, ask: Ask, ends: float) -> None:
         self.name = name  # the agent's
-        self.task_id = task_id
+        self.tenant = ask.tenant
+        self.task_id = ask.task_id
+        self.depth = ask.depth
         self.ends = ends
         self.began = time.time()
-        self.becomes = task
-        self.recorder: Movable | Telling | Silence = Movable(telling) if task else telling or _SILENCE
+        self.becomes = ask.task  # where it leaves; None: it may not
+        self.recorder: Movable | Telling | Silence = Movable(ask.telling) if ask.task else ask.telling or _SILENCE
         self.task: asyncio.Task[bytes]
         self.context: RunContext | None = None  # once it runs
+        self.subagents: Subagents | None = None
         self.wants = ""  # why it is to leave
         self.move: asyncio.Task[Task | None] | None = None  # its way to the background
         self.canceled = False  # by the ledger, once it is a task
         self.waiters = 0
         self.has_slot = False
         self._bells: list[asyncio.Future[None]] = []
+
+    @property
+    def may_leave(self) -> bool:
+        return self.becomes is not None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until nobody waits for it any more."""
+        return max(0.0, self.ends - monotonic())
 
     def reach(self, ends: float) -> None:
         """Somebody waits for it until then."""

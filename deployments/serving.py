@@ -23,7 +23,9 @@ from cluster.remote import RemoteLedger, RemoteLink
 
 from . import drain
 from .guard import Guard, replica_needs
-from .replica import INPUT_LIMIT, Replica
+from .handles import Handles
+from .replica import INPUT_LIMIT, Links, Replica
+from .subagents import SubAsk
 from .verifier import Verifier
 from .warming import ready
 from .wire import join_writes
@@ -64,6 +66,16 @@ class Host:
             self._watch = asyncio.get_running_loop().create_task(drain.watch(leave))
         return self._app
 
+    async def sub(self, asked: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A run of another agent asks this one."""
+        replica: Any = self._app
+        return tuple(await replica.sub(SubAsk(*asked)))
+
+    async def leave_run(self, task_id: str) -> None:
+        """The run that asked goes on in the background, and what it asked with it."""
+        replica: Any = self._app
+        replica.leave_run(task_id)
+
     def check_health(self) -> None:
         check = getattr(self._app, "check_health", None)
         if check is not None:
@@ -84,7 +96,8 @@ async def start_replica(plan: ReplicaPlan) -> ASGIApp:
     """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotLoadable."""
     entry, ledger = load(plan.reference), RemoteLedger()
     artifacts = lru_cache(TENANTS)(partial(artifact_store, plan.artifacts_url))
-    app = Replica(entry, await ready(entry), _realtime(entry), artifacts, ledger, RemoteLink(), plan.limit)
+    links = Links(ledger, RemoteLink(), Handles())
+    app = Replica(entry, await ready(entry), _realtime(entry), artifacts, links, plan.limit)
     return Guard(app, Verifier(ledger.keys_since, opens=plan.opens), replica_needs)
 
 

@@ -14,7 +14,7 @@ from agents import Realtime
 from agents.artifacts import FolderArtifacts
 from agents.catalog import load
 from cluster.ledger import Ledger
-from deployments.replica import Replica
+from deployments.replica import Links, Replica
 
 from .clerks import Clerk, Make
 from .driving import living
@@ -36,10 +36,9 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     down = asyncio.Event()
 
     def make(agent: type[Clerk] = Clerk, ledger: Ledger | None = None, **policy: Any) -> Replica:
-        link: Any = Unreachable() if ledger is None else Direct(ledger)
+        links = Links(Unreachable(), Unreachable()) if ledger is None else Links(ledger, Direct(ledger))
         entry = load(f"tests.deployments.clerks:{agent.__name__}")
-        artifacts = partial(FolderArtifacts, tmp_path)
-        app = Replica(entry, agent(), Realtime(**policy), artifacts, ledger or Unreachable(), link)
+        app = Replica(entry, agent(), Realtime(**policy), partial(FolderArtifacts, tmp_path), links)
         lives.append(asyncio.ensure_future(live(app, asyncio.get_running_loop().create_future(), down)))
         return app
 

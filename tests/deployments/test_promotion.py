@@ -17,7 +17,7 @@ from agents.catalog import load
 from cluster.claims import Hello, Promotion
 from cluster.ledger import Ledger
 from cluster.task import Filter, Task
-from deployments.replica import Replica
+from deployments.replica import Links, Replica
 
 from .driving import Answer, Call, ask, living
 from .ledgers import Direct, Hand, Unreachable, running_ledger
@@ -62,8 +62,8 @@ async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
     def make(agent: str = "Walker", of: Any = None, link: Any = None, **policy: Any) -> Replica:
         entry = load(f"tests.deployments.walker:{agent}")
         how = Realtime(**({"deadline": 5.0} | policy))
-        ledgers = (of or ledger, link or Direct(ledger))
-        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), *ledgers)
+        links = Links(of or ledger, link or Direct(ledger))
+        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
         lives.append(asyncio.ensure_future(live(app)))
         return app
 

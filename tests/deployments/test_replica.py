@@ -21,7 +21,7 @@ from agents.catalog import load
 from agents.ids import derived_id
 from cluster.client import LedgerClient
 from cluster.limits import agent_key
-from deployments.replica import Replica
+from deployments.replica import Links, Replica
 
 from .acting import Act
 from .driving import Answer, Call, ask, living
@@ -34,9 +34,8 @@ def make(
     folder: Path, deadline: float = 5.0, ledger: LedgerClient | None = None, agent: str = "Act", slots: int = 64
 ) -> Replica:
     entry = load(f"tests.deployments.acting:{agent}")
-    policy = Realtime(deadline=deadline, slots=slots)
-    artifacts = partial(FolderArtifacts, folder)
-    return Replica(entry, entry.agent(), policy, artifacts, ledger or Unreachable(), Unreachable())
+    policy, links = Realtime(deadline=deadline, slots=slots), Links(ledger or Unreachable(), Unreachable())
+    return Replica(entry, entry.agent(), policy, partial(FolderArtifacts, folder), links)
 
 
 @pytest.fixture

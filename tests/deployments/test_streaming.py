@@ -15,7 +15,7 @@ from agents import Realtime
 from agents.artifacts import FolderArtifacts
 from agents.catalog import load
 from deployments import sse, streaming
-from deployments.replica import Replica
+from deployments.replica import Links, Replica
 
 from .acting import Act
 from .driving import Answer, Call, ask, events_in, living
@@ -27,8 +27,8 @@ STREAM = {"Accept": "text/event-stream"}
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Replica]:
     entry = load("tests.deployments.acting:Act")
-    policy, artifacts = Realtime(deadline=0.5), partial(FolderArtifacts, tmp_path)
-    app = Replica(entry, entry.agent(), policy, artifacts, Unreachable(), Unreachable())
+    policy, links = Realtime(deadline=0.5), Links(Unreachable(), Unreachable())
+    app = Replica(entry, entry.agent(), policy, partial(FolderArtifacts, tmp_path), links)
     Act.cancelled.clear()
     async with living(app):
         yield app

@@ -89,3 +89,34 @@ def large() -> str:
 
 def plan(*walk: str) -> dict[str, Any]:
     return {"walk": list(walk)}
+
+
+class Errand(BaseModel):
+    """Plans to have walked, one after the other or `together`."""
+
+    plans: list[Plan]
+    together: bool = False
+    parallel: int | None = None
+
+
+class Chief(Agent[Errand, list[list[str]]]):
+    """Has its errands done by walkers."""
+
+    name = "chief"
+    version = "v1"
+    realtime = Realtime(deadline=5.0)
+
+    async def run(self, ctx: Context, errand: Errand) -> list[list[str]]:
+        if errand.together:
+            return await ctx.map(Walker, errand.plans, parallel=errand.parallel)
+        return [await ctx.call(Walker, plan) for plan in errand.plans]
+
+
+class Mirror(Agent[int, int]):
+    """Calls itself so many times."""
+
+    name = "mirror"
+    realtime = Realtime(deadline=5.0)
+
+    async def run(self, ctx: Context, times: int) -> int:
+        return 0 if times == 0 else 1 + await ctx.call(Mirror, times - 1)

@@ -23,7 +23,7 @@ from cluster.worker import Worker
 from deployments.gateway import gateway_app
 from deployments.guard import Guard, gateway_needs
 from deployments.ingress import free_ports
-from deployments.replica import Replica
+from deployments.replica import Links, Replica
 from deployments.verifier import Verifier
 from tests.deployments.callers import called_by
 from tests.deployments.ledgers import Direct, running_ledger
@@ -143,7 +143,9 @@ async def _serve(
         working = asyncio.create_task(worker.run())
         gateway = gateway_app(catalog, ledger, lambda tenant: artifact_store(artifacts, tenant), logs)
         replicas = {
-            name: Replica(entry, agents[name], entry.agent.realtime, partial(artifact_store, artifacts), ledger, link)
+            name: Replica(
+                entry, agents[name], entry.agent.realtime, partial(artifact_store, artifacts), Links(ledger, link)
+            )
             for name, entry in catalog.items()
             if entry.agent.realtime is not None
         }

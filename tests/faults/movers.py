@@ -26,6 +26,17 @@ class Mover(Agent[Work, Done]):
         return Done(values=[await ctx.step("work", step, work, number) for number in range(work.steps)])
 
 
+class Boss(Agent[Work, list[Done]]):
+    """Has three parts of the work done by movers."""
+
+    name = "boss"
+    realtime = Mover.realtime
+    background = Mover.background
+
+    async def run(self, ctx: Context, work: Work) -> list[Done]:
+        return await ctx.map(Mover, [work.model_copy(update={"name": f"{work.name}.{part}"}) for part in range(3)])
+
+
 async def pause(work: Work, number: int) -> int:
     """Takes some time, then leaves a line."""
     await asyncio.sleep(work.seconds)

@@ -27,7 +27,7 @@ from .victims import Work
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
-MOVER = "tests.faults.movers:Mover"
+MOVER, BOSS = "tests.faults.movers:Mover", "tests.faults.movers:Boss"
 ASYNC = {"Prefer": "respond-async, wait=0.5"}
 PATIENT = {"Prefer": "respond-async, wait=15"}
 SECONDS = 60.0
@@ -42,8 +42,8 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def rubato(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     folder = tmp_path_factory.mktemp("state")
-    with background(folder, [MOVER]) as found:
-        deploy(build_gateway(start_greeting, "welcome"), {"mover": _app(folder)})
+    with background(folder, [MOVER, BOSS]) as found:
+        deploy(build_gateway(start_greeting, "welcome"), {"mover": _app(folder), "boss": _app(folder, BOSS)})
         yield found
 
 
@@ -52,8 +52,9 @@ async def http(cluster: Cluster, rubato: Background) -> AsyncIterator[httpx.Asyn
     async with httpx.AsyncClient(base_url=cluster.url, timeout=40) as http:
         async with asyncio.timeout(SECONDS):
             await rubato.until_ready(2)
-            while (await http.get("/v1/agents/mover")).status_code != 200:
-                await asyncio.sleep(0.1)
+            for agent in ("mover", "boss"):
+                while (await http.get(f"/v1/agents/{agent}")).status_code != 200:
+                    await asyncio.sleep(0.1)
         yield http
 
 
@@ -62,12 +63,12 @@ def trace(tmp_path: Path) -> Path:
     return tmp_path / "trace"
 
 
-def _app(folder: Path) -> serve.Application:
-    return build(load(MOVER), ReplicaPlan(MOVER, str(folder / "artifacts"), opens=True))
+def _app(folder: Path, agent: str = MOVER) -> serve.Application:
+    return build(load(agent), ReplicaPlan(agent, str(folder / "artifacts"), opens=True))
 
 
-async def run(http: httpx.AsyncClient, work: Work, **headers: str) -> httpx.Response:
-    return await http.post("/v1/agents/mover/run", json=work.model_dump(), headers=headers)
+async def run(http: httpx.AsyncClient, work: Work, agent: str = "mover", **headers: str) -> httpx.Response:
+    return await http.post(f"/v1/agents/{agent}/run", json=work.model_dump(), headers=headers)
 
 
 def replicas(cluster: Cluster) -> list[psutil.Process]:
@@ -115,6 +116,24 @@ async def test_a_step_in_a_thread_ends_in_the_replica_and_is_recorded_there(
 
     assert (task.state, task.attempts) == ("completed", 1)
     assert Counter(traced(trace)) == {("f", number): 1 for number in range(3)}
+
+
+async def test_sub_agents_answer_in_their_replicas_and_leave_with_their_run(
+    http: httpx.AsyncClient, rubato: Background, trace: Path
+) -> None:
+    quick = Work(trace=str(trace), name="q", steps=2, seconds=0.05)
+    answered = await run(http, quick, "boss")
+    assert (answered.status_code, answered.json()) == (200, [{"values": [0, 1]}] * 3)
+
+    slow = Work(trace=str(trace), name="s", steps=6, seconds=0.4)
+    id = accepted(await run(http, slow, "boss", Prefer="respond-async, wait=1"))
+    (task,) = await rubato.ended([id])
+
+    assert (task.state, task.output) == ("completed", "[" + ",".join(['{"values":[0,1,4,9,16,25]}'] * 3) + "]")
+    children = await rubato.ledger.tasks("", Filter(parent_id=id), None, 10)
+    assert [(child.state, child.attempts) for child in children] == [("completed", 1)] * 3
+    steps = {(f"s.{part}", step): 1 for part in range(3) for step in range(6)}
+    assert Counter(traced(trace)) == {(f"q.{part}", step): 1 for part in range(3) for step in range(2)} | steps
 
 
 async def test_when_serve_ends_a_replica_its_runs_go_on_as_tasks_and_plain_ones_end_first(
