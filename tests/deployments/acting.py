@@ -36,7 +36,7 @@ class Act(Agent[Order, Done]):
     """Does as it is told."""
 
     name = "act"
-    realtime = Realtime(deadline=5.0)
+    realtime = Realtime(deadline=5.0, slots=64)
 
     gate: ClassVar[threading.Event] = threading.Event()  # what a plain step that hangs waits for
     cancelled: ClassVar[list[str]] = []
