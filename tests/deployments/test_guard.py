@@ -19,7 +19,7 @@ from cluster.limits import agent_key
 from cluster.task import Filter
 from deployments.access import CALLER
 from deployments.guard import Guard, gateway_needs, replica_needs
-from deployments.replica import Replica
+from deployments.replica import Links, Replica
 from deployments.verifier import Verifier
 
 from .acting import Act
@@ -38,7 +38,7 @@ def replica(folder: Path, ledger: Any, *, opens: bool = False) -> Guard:
     entry = load("tests.deployments.acting:Act")
     link: Any = Direct(ledger) if isinstance(ledger, Ledger) else ledger
     policy, artifacts = Realtime(deadline=1.0, cache_ttl=60), partial(FolderArtifacts, folder)
-    app = Replica(entry, entry.agent(), policy, artifacts, ledger, link)
+    app = Replica(entry, entry.agent(), policy, artifacts, Links(ledger, link))
     return Guard(app, Verifier(ledger.keys_since, opens=opens), replica_needs)
 
 
