@@ -57,7 +57,7 @@ class Told(NamedTuple):
 
 class Load(NamedTuple):
     """What a replica has to do: runs in their slots, and in line for one; how many seconds a run takes (0: nobody
-    knows); and how many requests have come since it started."""
+    knows); and how many requests have wanted a run of their own since it started."""
 
     running: int
     waiting: int
@@ -102,7 +102,6 @@ class LiveRuns:
         A run that nobody waits for any more is cancelled, and that is not waited for: a plain function that runs in a
         thread cannot be interrupted.
         """
-        self._arrived += 1
         ends = monotonic() + ask.patience
         fresh = self._find(ask, self._policy.cache_ttl)
         door = self._door(ask, fresh=fresh is not None)
@@ -110,8 +109,10 @@ class LiveRuns:
         if fresh is not None:
             return _kept(Rung.CACHED, *fresh)
         run = self._shared.get(_question(ask)) if ask.joins else None
-        if run is None and rung in (Rung.RUN, Rung.QUEUE):
-            run = self._begin(ask, ends)
+        if run is None:
+            self._arrived += 1
+            if rung in (Rung.RUN, Rung.QUEUE):
+                run = self._begin(ask, ends)
         if run is not None:
             return await self._follow(run, ask, ends)
         told = await self._instead(rung, ask, ends)

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from ray import serve
-from ray.serve.config import AutoscalingConfig, HTTPOptions
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 from starlette.types import ASGIApp
 
@@ -25,6 +25,7 @@ from . import drain
 from .guard import Guard, replica_needs
 from .handles import Handles
 from .replica import INPUT_LIMIT, Links, Replica
+from .scaling import Scaling
 from .subagents import SubAsk
 from .verifier import Verifier
 from .warming import ready
@@ -35,6 +36,8 @@ START_ATTEMPTS = 2
 TENANTS = 1000  # whose artifact stores a replica keeps at hand
 NOT_LOADABLE = f"{NotLoadable.__module__}.{NotLoadable.__qualname__}: "
 SECONDS_TO_DEPLOY = 300.0
+SECONDS_TO_TELL = 0.5  # between two reports of a replica
+SECONDS_TO_LOOK_BACK = 2.0  # what a replica has to do is averaged over these
 
 Started = Callable[..., Awaitable[ASGIApp]]
 
@@ -80,6 +83,11 @@ class Host:
         check = getattr(self._app, "check_health", None)
         if check is not None:
             check()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to the policy that scales the application; nothing of one that is not scaled."""
+        load = getattr(self._app, "load", None)
+        return {} if load is None else load._asdict()
 
 
 class ReplicaPlan(NamedTuple):
@@ -178,15 +186,16 @@ def _realtime(entry: Entry) -> Realtime:
 def _scale(policy: Realtime) -> dict[str, Any]:
     if policy.min_replicas == policy.max_replicas:
         return {"num_replicas": policy.min_replicas}
+    scaling = AutoscalingPolicy(policy_function=Scaling, policy_kwargs={"slots": policy.slots})
     return {
         "autoscaling_config": AutoscalingConfig(
             min_replicas=policy.min_replicas,
             max_replicas=policy.max_replicas,
-            target_ongoing_requests=4,
-            metrics_interval_s=2,
-            look_back_period_s=5,
-            upscale_delay_s=3,
-            downscale_delay_s=60,
+            policy=scaling,
+            metrics_interval_s=SECONDS_TO_TELL,
+            look_back_period_s=SECONDS_TO_LOOK_BACK,
+            upscale_delay_s=0,  # when to go up and down is the policy's own
+            downscale_delay_s=0,
         )
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -230,6 +231,24 @@ class Warm(Agent[Order, Done]):
 
     async def run(self, ctx: Context, order: Order) -> Done:
         return Done(text=str(self.setups))
+
+
+class Elastic(Agent[Order, Done]):
+    """Takes the text's seconds, and says in which process; takes a while to warm up."""
+
+    name = "elastic"
+    realtime = Realtime(deadline=60, slots=2, queue=64, min_replicas=1, max_replicas=3)
+    background = None
+    warm = False
+
+    async def warmup(self, ctx: Context) -> None:
+        await ctx.step("load", time.sleep, 1)
+        self.warm = True
+
+    async def run(self, ctx: Context, order: Order) -> Done:
+        assert self.warm
+        await asyncio.sleep(float(order.text))
+        return Done(text=str(os.getpid()))
 
 
 class Broken(Agent[Order, Done]):

@@ -25,6 +25,7 @@ async def test_an_equal_question_gets_the_same_answer_while_it_is_fresh(make: Ma
     ]
     assert (again.headers["age"], again.headers["task-id"]) == ("0", first.headers["task-id"])
     assert "age" not in first.headers
+    assert app.load.arrived == 2  # as many as wanted a run
 
 
 async def test_nothing_is_kept_where_nobody_asked_for_that(make: Make) -> None:

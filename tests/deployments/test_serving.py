@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.serve import Deployment
@@ -10,7 +12,9 @@ from ray.serve import Deployment
 from agents import Realtime, Resources
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
-from deployments.serving import NotDeployed, ReplicaPlan, build, build_gateway
+from deployments.live import Load
+from deployments.scaling import Scaling
+from deployments.serving import Host, NotDeployed, ReplicaPlan, build, build_gateway
 
 from .acting import Act, start_greeting
 
@@ -48,6 +52,27 @@ def test_there_are_as_many_replicas_as_the_policy_says() -> None:
     assert fixed.num_replicas == 2
     assert fixed._deployment_config.autoscaling_config is None
     assert (elastic.min_replicas, elastic.max_replicas) == (1, 3)
+
+
+def test_how_many_there_are_is_decided_by_our_own_policy_without_delay() -> None:
+    elastic = deployed(Realtime(slots=5, max_replicas=3))._deployment_config.autoscaling_config
+
+    assert elastic.policy.get_policy().__name__ == Scaling.__name__
+    assert elastic.policy.policy_kwargs == {"slots": 5}
+    assert (elastic.upscale_delay_s, elastic.downscale_delay_s, elastic.get_upscaling_factor()) == (0, 0, 1)
+    assert elastic.metrics_interval_s <= 0.5 < elastic.look_back_period_s <= 2
+
+
+async def test_a_replica_tells_the_policy_what_it_has_to_do() -> None:
+    async def start_agent() -> Any:
+        return SimpleNamespace(load=Load(running=3, waiting=1, service=0.5, arrived=9))
+
+    agent, gateway = Host(start_agent), Host(start_greeting, "hi")
+    for host in (agent, gateway):
+        await host.__serve_build_asgi_app__()
+
+    assert await agent.record_autoscaling_stats() == {"running": 3, "waiting": 1, "service": 0.5, "arrived": 9}
+    assert await gateway.record_autoscaling_stats() == {}
 
 
 def test_serve_turns_nobody_away_and_lets_every_run_end() -> None:
