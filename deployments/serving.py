@@ -36,6 +36,7 @@ START_ATTEMPTS = 2
 TENANTS = 1000  # whose artifact stores a replica keeps at hand
 NOT_LOADABLE = f"{NotLoadable.__module__}.{NotLoadable.__qualname__}: "
 SECONDS_TO_DEPLOY = 300.0
+SURGE_PERCENT = 25  # of the replicas, and at least one: so many new ones start before old ones stop
 SECONDS_TO_TELL = 0.5  # between two reports of a replica
 SECONDS_TO_LOOK_BACK = 2.0  # what a replica has to do is averaged over these
 
@@ -171,6 +172,7 @@ def _deployment(**options: Any) -> serve.Deployment:
         serve.ingress()(Host),
         max_ongoing_requests=UNLIMITED,
         max_constructor_retry_count=START_ATTEMPTS,
+        max_surge_percent=SURGE_PERCENT,
         graceful_shutdown_wait_loop_s=0.5,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
         **options,

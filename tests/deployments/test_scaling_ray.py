@@ -1,4 +1,4 @@
-"""That Serve does what our policy says: more replicas at a step in load."""
+"""That Serve does what our policy says: more replicas at a step in load, and new ones before the old ones stop."""
 
 from __future__ import annotations
 
@@ -85,3 +85,22 @@ def test_a_step_in_load_raises_the_number_of_replicas(cluster: Cluster) -> None:
         until(lambda: len(set(callers.processes[-12:])) == 3, seconds=60)
 
     assert set(callers.statuses) == {200}
+
+
+def test_new_replicas_start_before_old_ones_stop_and_no_request_fails(cluster: Cluster) -> None:
+    callers = Callers(cluster, seconds=0.05)
+    new = serve.RunTarget(built("elastic", cluster), "agent-elastic", "/v1/agents/elastic")
+    seen = [replicas("RUNNING")]
+
+    def replaced() -> bool:
+        seen.append(replicas("RUNNING"))  # in this thread: two at once that ask Serve get into each other's way
+        return not old & set(callers.processes[-20:])
+
+    with callers.calling(4):
+        until(lambda: len(callers.processes) >= 20)
+        old = set(callers.processes)
+        serve.run_many([new], wait_for_applications_running=False)
+        until(replaced, seconds=120)
+
+    assert set(callers.statuses) == {200}
+    assert min(seen) == seen[0]

@@ -75,6 +75,11 @@ async def test_a_replica_tells_the_policy_what_it_has_to_do() -> None:
     assert await gateway.record_autoscaling_stats() == {}
 
 
+def test_a_new_version_starts_before_the_old_one_stops() -> None:
+    for deployment in (deployed(Realtime()), build_gateway(start_greeting, "hi")._bound_deployment):
+        assert deployment._deployment_config.max_surge_percent > 0
+
+
 def test_serve_turns_nobody_away_and_lets_every_run_end() -> None:
     act = deployed(Realtime(deadline=60))
 
