@@ -122,6 +122,7 @@ class _Function:
         self.name = getattr(fn, "__qualname__", repr(fn))
         self.batching = batching
         self._fn = fn
+        self._threaded = not inspect.iscoroutinefunction(fn)
         self._batchers: dict[tuple[asyncio.AbstractEventLoop, int | None], _Batcher] = {}
 
     async def give(self, owner: tuple[Any, ...], item: Any) -> Any:
@@ -131,7 +132,8 @@ class _Function:
         place = (asyncio.get_running_loop(), id(owner[0]) if owner else None)
         batcher = self._batchers.get(place)
         if batcher is None:  # it holds on to its owner, whose id is nobody else's meanwhile
-            batcher = _Batcher(self.batching, partial(self.work, owner), partial(self._batchers.pop, place))
+            idle = partial(self._batchers.pop, place)
+            batcher = _Batcher(self.batching, partial(self.work, owner), self._threaded, idle)
             self._batchers[place] = batcher
         return await batcher.give(item)
 
@@ -177,6 +179,7 @@ class _Batcher:
 
     batching: Batching
     work: Callable[[list[Any]], Coroutine[Any, Any, list[Any]]]
+    threaded: bool  # nothing can interrupt it then
     idle: Callable[[], object]  # told when nothing waits and nothing works
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     _waiting: dict[_Place, None] = field(default_factory=dict)  # in the order they came
@@ -189,11 +192,11 @@ class _Batcher:
         if len(self._waiting) >= self.batching.max_size:
             self._look()
         else:
-            self._ring()  # not at once, even if nothing is to be waited for: others may come in this turn of the loop
+            self._ring()  # not at once, even where nobody is waited for: others may come in this turn of the loop
         try:
-            return await place.answer
+            return await asyncio.shield(place.answer)
         except asyncio.CancelledError:
-            self._leave(place)
+            await self._leave(place)
             raise
 
     def _pause(self) -> float | None:
@@ -219,19 +222,13 @@ class _Batcher:
             self.idle()
 
     def _begin(self) -> None:
-        places = list(islice(self._waiting, self.batching.max_size))
-        for place in places:
+        batch = _Batch(list(islice(self._waiting, self.batching.max_size)))
+        for place in batch.places:
             del self._waiting[place]
-        wanted = [
-            place for place in places if not place.answer.done()
-        ]  # one that was just cancelled has yet to hear it
-        if wanted:
-            batch = _Batch(wanted)
-            for place in wanted:
-                place.batch = batch
-            self._working.add(batch)
-            # in a context of its own: whatever the first caller's says is not so for the others
-            batch.work = self._loop.create_task(self._carry_out(batch), context=Context())
+            place.batch = batch
+        self._working.add(batch)
+        # in a context of its own: whatever the first caller's says is not so for the others
+        batch.work = self._loop.create_task(self._carry_out(batch), context=Context())
 
     async def _carry_out(self, batch: _Batch) -> None:
         try:
@@ -244,24 +241,27 @@ class _Batcher:
             self._working.discard(batch)
             self._look()
 
-    def _leave(self, place: _Place) -> None:
-        """One caller goes: its item is not worked on if it still waits, and a batch that all have left is cancelled."""
+    async def _leave(self, place: _Place) -> None:
+        """One caller goes: its item is not worked on if it still waits, and a batch that all have left is cancelled.
+        Nobody leaves a batch in a thread: as with any step, the run of a caller lasts as long as what it started."""
         batch = place.batch
-        if place in self._waiting:
+        if batch is None:
             del self._waiting[place]
             self._look()
-        elif batch is not None and batch in self._working:
+        elif batch not in self._working:
+            return
+        elif self.threaded:
+            await asyncio.wait({place.answer})
+        else:
             batch.left += 1
             if batch.left == len(batch.places) and batch.work is not None:
                 batch.work.cancel()
 
 
 def _settle(answer: asyncio.Future[Any], result: Any) -> None:
-    if answer.done():
-        return
     if isinstance(result, Exception):
         answer.set_exception(_own(result))
-        answer.exception()  # seen: a caller who is cancelled right now leaves no complaint about one never read
+        answer.exception()  # seen: a caller who has left leaves no complaint about one that is never read
     else:
         answer.set_result(result)
 

@@ -246,7 +246,8 @@ async def test_a_plain_function_runs_in_a_thread() -> None:
     assert await asyncio.gather(*map(where, "ab")) == [False, False]
 
 
-async def test_batches_in_threads_are_no_more_than_declared_even_when_their_callers_left() -> None:
+async def test_a_caller_who_is_cancelled_lasts_as_long_as_its_batch_in_a_thread() -> None:
+    """Else a function that hangs would hold up those who come later, and nothing would show it."""
     begun, gate, batches = asyncio.Event(), threading.Event(), []
     loop = asyncio.get_running_loop()
 
@@ -257,14 +258,36 @@ async def test_batches_in_threads_are_no_more_than_declared_even_when_their_call
         gate.wait(20)
         return items
 
-    a, b = started(slow("a"), slow("b"))
+    a, b, c = started(slow("a"), slow("b"), slow("c"))
     await begun.wait()
     a.cancel()
+    b.cancel()
     await turns()
-    assert batches == [["a"]]
+    assert (a.done(), b.done(), batches) == (False, True, [["a"]])
     gate.set()
 
-    assert await b == "b"
+    assert await c == "c"
+    assert (a.cancelled(), batches) == (True, [["a"], ["c"]])
+
+
+async def test_a_second_cancel_does_not_wait_for_a_thread() -> None:
+    begun, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    @batched(max_size=1)
+    def slow(items: list[str]) -> list[str]:
+        loop.call_soon_threadsafe(begun.set)
+        gate.wait(20)
+        return items
+
+    [a] = started(slow("a"))
+    await begun.wait()
+    for _ in range(2):
+        a.cancel()
+        await turns()
+
+    assert a.cancelled()
+    gate.set()
 
 
 ITEMS = st.lists(st.integers(-9, 99), max_size=40)
