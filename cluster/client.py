@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from .apikeys import ApiKey
 from .limits import Rule
 from .schedule import Schedule
+from .sessions import Memory
 from .stats import Figures, Measures
 from .task import Event, Filter, Once, Step, Submission, Submitted, Task
 
@@ -184,3 +185,16 @@ class LedgerClient(Protocol):
 
     async def keys_since(self, version: str) -> Keys | None:
         """All that those who check keys need to know, None where nothing changed since that version."""
+
+    # sessions
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        """What the session remembers."""
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        """The memory with this value, once it is durable. Raises Conflict where `version` is not the newest.
+
+        The same write sent again, by its `writer`, is done once.
+        """

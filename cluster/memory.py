@@ -12,6 +12,7 @@ from .history import EMITTED, assemble, discarding, implied, restarts
 from .limits import Rule
 from .pages import ALL, cut, heft, weight, whole, within
 from .schedule import Schedule
+from .sessions import Session, SessionRef
 from .store import (
     EventRow,
     KeyRow,
@@ -47,6 +48,7 @@ class MemoryStore:
         self._rules: dict[tuple[str, str], Rule] = {}
         self._schedules: dict[tuple[str, str], Schedule] = {}
         self._api_keys: dict[tuple[str, str], ApiKey] = {}
+        self._sessions: dict[SessionRef, Session] = {}
         self._references: set[Reference] = set()
 
     def take(self, *, create: bool = True, expect: str = "") -> Owner:
@@ -83,6 +85,9 @@ class MemoryStore:
         self._api_keys |= {ref: key for ref, key in writes.api_keys.items() if key is not None}
         for ref in [ref for ref, key in writes.api_keys.items() if key is None]:
             self._api_keys.pop(ref, None)
+        self._sessions |= {ref: session for ref, session in writes.sessions.items() if session is not None}
+        for ref3 in [ref for ref, session in writes.sessions.items() if session is None]:
+            self._sessions.pop(ref3, None)
         self._references |= writes.references
         for ref in writes.gone:
             self._forget(ref)
@@ -136,6 +141,7 @@ class MemoryStore:
                 and filter.ended in (None, task.ended)
                 and (filter.tag is None or filter.tag in json.loads(task.tags))
                 and (filter.idempotency_key is None or task.id in keyed)
+                and filter.session in (None, task.session)
                 and (after is None or task.id < after)
             )
         )
@@ -254,6 +260,14 @@ class MemoryStore:
         return sorted(found, key=lambda task: task.created_at)[:limit]
 
     # retention
+
+    async def session(self, tenant: str, agent: str, id: str, whole: bool = True) -> Session | None:
+        found = self._sessions.get((tenant, agent, id))
+        return found if found is None or whole else found._replace(value="")
+
+    async def idle(self, before: float, limit: int) -> list[SessionRef]:
+        found = sorted(self._sessions.values(), key=lambda session: session.written_at)
+        return [session.ref for session in found if session.written_at < before][:limit]
 
     async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
         page = sorted(ref for ref in self._tasks if ref > (after or ("", "")))[:limit]

@@ -19,6 +19,7 @@ from .postgres_link import BY_FILTER, BY_INDEX, read_url
 from .postgres_reads import Readers
 from .postgres_writer import PAUSE, Writer
 from .schedule import Schedule
+from .sessions import Session, SessionRef
 from .store import EventRow, KeyRow, Owner, Past, Progress, Queue, SignalRow, StepRow, Sweep, Writes
 from .task import Event, Filter, Ref, Step, Task
 
@@ -31,6 +32,7 @@ _DIALECT = sql.Dialect(
     "",
     "exists (select 1 from json_array_elements(tags::json) tag where tag::text=?)",  # the tag as JSON
     "id in (select jsonb_array_elements_text(k.task_ids::jsonb) from idempotency k where k.tenant=? and k.key=?)",
+    "extra is not null and (extra::jsonb->>'session') collate \"C\"=?",
 )
 
 
@@ -263,6 +265,15 @@ class PostgresStore:
 
     async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
         return await self._all(sql.OF_SCHEDULE, tenant, name, limit)
+
+    # sessions
+
+    async def session(self, tenant: str, agent: str, id: str, whole: bool = True) -> Session | None:
+        rows = await self._look(sql.SESSION if whole else sql.STAMP, tenant, agent, id)
+        return Session(*rows[0]) if rows else None
+
+    async def idle(self, before: float, limit: int) -> list[SessionRef]:
+        return [tuple(row) for row in await self._look(sql.IDLE, before, limit)]
 
     # retention
 

@@ -10,6 +10,7 @@ from .errors import StoreProblem
 from .limits import Rule
 from .queries import MOVING
 from .schedule import Schedule
+from .sessions import Session
 from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
 from .task import Task
 
@@ -97,7 +98,17 @@ _SECOND = (
         primary key (tenant, id))""",
 )
 
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = (
+    """create table session (
+        tenant text collate "C" not null, agent text collate "C" not null, id text collate "C" not null,
+        version integer not null, value text not null, writer text not null, written_at double precision not null,
+        primary key (tenant, agent, id)) with (fillfactor=80)""",
+    "create index session_written on session (written_at)",
+    # what the list filters by; few tasks have it, and those that have it do not lose it
+    "create index task_session on task (tenant, (extra::jsonb->>'session') collate \"C\", id) where extra is not null",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 VERSION = len(MIGRATIONS)
 
 # What a commit's rows are to the server: a composite type for each kind, (table, columns).
@@ -114,6 +125,8 @@ ROWS: dict[str, tuple[str, Sequence[str]]] = {
     "schedule_row": ("schedule", Schedule._fields),
     "name_row": ("schedule", ("tenant", "name")),
     "api_key_row": ("api_key", ApiKey._fields),
+    "session_row": ("session", Session._fields),
+    "session_ref": ("session", ("tenant", "agent", "id")),
     "tally_row": ("tally", ("agent", "state", "number")),
     "ref_row": ("task", ("tenant", "id")),
 }

@@ -11,6 +11,7 @@ from .apikeys import ApiKey
 from .limits import Rule
 from .queries import FIXED, MOVING
 from .schedule import Schedule
+from .sessions import Session
 from .store import EventRow, KeyRow, SignalRow, StepRow, Writes
 from .task import Ref, Task
 
@@ -40,8 +41,8 @@ def _insert(table: str, row: str, fields: Sequence[str], rest: str = "") -> tupl
     return (f"insert into {table} ({columns}) select {columns} from unnest(rows::{row}[]) {rest}",)
 
 
-def _upsert(table: str, row: str, fields: Sequence[str]) -> tuple[str]:
-    key, rest = ",".join(fields[:2]), ",".join(f"{name}=excluded.{name}" for name in fields[2:])
+def _upsert(table: str, row: str, fields: Sequence[str], keys: int = 2) -> tuple[str]:
+    key, rest = ",".join(fields[:keys]), ",".join(f"{name}=excluded.{name}" for name in fields[keys:])
     return _insert(table, row, fields, f"on conflict ({key}) do update set {rest}")
 
 
@@ -90,6 +91,14 @@ UNSCHEDULED = Part(
 )
 API_KEYS = Part("api_keys", _upsert("api_key", "api_key_row", ApiKey._fields))
 UNLISTED = Part("unlisted", (_delete("api_key", "id"),))
+SESSIONS = Part("sessions", _upsert("session", "session_row", Session._fields, 3), Session._fields.index("value"))
+FORGOTTEN = Part(
+    "forgotten",
+    (
+        "delete from session x using unnest(rows::session_ref[]) r"
+        " where x.tenant=r.tenant and x.agent=r.agent and x.id=r.id",
+    ),
+)
 GONE = Part(
     "gone",
     (
@@ -99,7 +108,7 @@ GONE = Part(
     ),
 )
 _OFTEN = (NEW, MOVED, STEPS, EVENTS, TALLY)
-_RARE = (KEYS, SIGNALS, TAKEN, REFERENCES, RULES, SCHEDULES, UNSCHEDULED, API_KEYS, UNLISTED, GONE)
+_RARE = (KEYS, SIGNALS, TAKEN, REFERENCES, RULES, SCHEDULES, UNSCHEDULED, API_KEYS, UNLISTED, SESSIONS, FORGOTTEN, GONE)
 _OWNER = "update owner set tick=tick+1 where store_id=$1 and generation=$2 and tick=$3 and session=$4 returning 1"
 
 
@@ -158,6 +167,8 @@ def _rare(writes: Writes) -> list[Rows]:
         [key for key, found in writes.schedules.items() if found is None],
         [key for key in writes.api_keys.values() if key is not None],
         [ref for ref, key in writes.api_keys.items() if key is None],
+        [session for session in writes.sessions.values() if session is not None],
+        [ref for ref, session in writes.sessions.items() if session is None],
         writes.gone,
     ]
 

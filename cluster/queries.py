@@ -8,6 +8,7 @@ from .apikeys import ApiKey
 from .history import EMITTED, RECORDED
 from .limits import Rule
 from .schedule import Schedule
+from .sessions import Session
 from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
 from .task import Filter, Step, Task
 
@@ -93,6 +94,10 @@ OF_SCHEDULE = (
     f"{SELECT} where schedule is not null and state in ('queued','running','waiting') and tenant=? and schedule=?"
     " order by created_at limit ?"
 )
+_SESSION = "from session where tenant=? and agent=? and id=?"
+SESSION = f"select {','.join(Session._fields)} {_SESSION}"
+STAMP = SESSION.replace(",value,", ",'',")
+IDLE = "select tenant, agent, id from session where written_at<? order by written_at limit ?"
 # A page of tasks, and whether each is over, of (before, before, tenant, id, limit).
 SWEEP = (
     "select t.tenant, t.id, t.ended_at is not null and t.ended_at<? and (t.parent_id is null or t.told<>0 and coalesce("
@@ -127,6 +132,12 @@ UPSERT_API_KEY = (
     f" on conflict (tenant, id) do update set {','.join(f'{name}=excluded.{name}' for name in ApiKey._fields[2:])}"
 )
 DELETE_API_KEY = "delete from api_key where tenant=? and id=?"
+UPSERT_SESSION = (
+    f"insert into session ({','.join(Session._fields)}) values ({','.join('?' * len(Session._fields))})"
+    " on conflict (tenant, agent, id) do update set "
+    + ",".join(f"{name}=excluded.{name}" for name in Session._fields[3:])
+)
+DELETE_SESSION = "delete from session where tenant=? and agent=? and id=?"
 TICK = "update owner set tick=? where store_id=? and generation=? and tick=?"
 OWNER = "select store_id, generation, tick from owner"
 
@@ -161,6 +172,7 @@ class Dialect(NamedTuple):
     batch_hint: str  # keeps the planner from walking the whole table for the sake of the order
     tagged: str  # holds where the task has the tag
     keyed: str  # holds where the task was created with the key, of (tenant, key)
+    talking: str  # holds where the task belongs to the session
 
 
 def listing(dialect: Dialect, tenant: str, filter: Filter, after: str | None, limit: int) -> tuple[str, list[Any]]:
@@ -181,6 +193,9 @@ def listing(dialect: Dialect, tenant: str, filter: Filter, after: str | None, li
     if filter.idempotency_key is not None:
         where.append(dialect.keyed)
         values += [tenant, filter.idempotency_key]
+    if filter.session is not None:
+        where.append(dialect.talking)
+        values.append(filter.session)
     if after is not None:
         where.append("id<?")
         values.append(after)

@@ -25,6 +25,7 @@ from .errors import Unavailable
 from .limits import Rule
 from .pool import Losses
 from .schedule import Schedule
+from .sessions import Memory
 from .stats import Figures, Measures
 from .task import Filter, Once, Step, Submission, Submitted, Task
 
@@ -284,6 +285,14 @@ class RemoteLedger:
 
     async def keys_since(self, version: str) -> Keys | None:
         return cast(Keys | None, await self._ledger.call("keys_since", version))
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        return cast(Memory, await self._ask("memory", tenant, agent, session))
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        return cast(Memory, await self._ask("remember", tenant, agent, session, version, value, writer))
 
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
         """For the pool, which has nothing better to do than to try for ever."""

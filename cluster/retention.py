@@ -17,6 +17,7 @@ class Retention(NamedTuple):
 
     ended: float = 0.0  # of a task, from its end on
     artifacts: float = 0.0  # of an artifact that no task names, from when it was last written
+    sessions: float = 0.0  # of what a session remembers, from when it was last written
 
 
 def may_go(task: Task, parent: Task | None, before: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from .apikeys import ApiKey
 from .limits import Rule
 from .schedule import Schedule
+from .sessions import Session
 from .store import EventRow, KeyRow, Reference, SignalRow, StepRow
 from .task import Task
 
@@ -35,6 +36,7 @@ TABLES = (  # all but the owner: who that is, each store decides for itself
     Table("limit_rule", Rule._fields, ("tenant", "key")),
     Table("schedule", Schedule._fields, ("tenant", "name")),
     Table("api_key", ApiKey._fields, ("tenant", "id")),
+    Table("session", Session._fields, ("tenant", "agent", "id")),
     Table("reference", Reference._fields, ("tenant", "sha256", "task")),
     Table("tally", ("agent", "state", "number"), ("agent", "state")),
 )

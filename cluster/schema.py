@@ -139,7 +139,19 @@ _THIRD = (
         primary key (tenant, id)) without rowid""",
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = (
+    """create table session (
+        tenant text not null, agent text not null, id text not null, version integer not null, value text not null,
+        writer text not null, written_at real not null,
+        primary key (tenant, agent, id)) without rowid""",
+    "create index session_written on session (written_at)",
+    # what the list filters by; few tasks have it, and those that have it do not lose it
+    "create index task_session on task (tenant, json_extract(extra, '$.session'), id) where extra is not null",
+    "insert into sqlite_stat1 values ('task', 'task_session', '100000 100000 100 1')",
+    "analyze sqlite_schema",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 VERSION = len(MIGRATIONS)
 
 

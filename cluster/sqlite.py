@@ -23,6 +23,7 @@ from .limits import Rule
 from .pages import ALL, cut, fitting, heft, weight, within
 from .schedule import Schedule
 from .schema import migrate
+from .sessions import Session, SessionRef
 from .sqlite_writes import statements
 from .store import (
     EventRow,
@@ -61,6 +62,7 @@ _DIALECT = sql.Dialect(
     "indexed by task_batch",
     "exists (select 1 from json_each(task.tags) where value=?)",
     "id in (select j.value from idempotency k, json_each(k.task_ids) j where k.tenant=? and k.key=?)",
+    "extra is not null and json_extract(extra, '$.session')=?",
 )
 
 
@@ -301,6 +303,13 @@ class SqliteStore:
 
     async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
         return self._all(sql.OF_SCHEDULE, tenant, name, limit)
+
+    async def session(self, tenant: str, agent: str, id: str, whole: bool = True) -> Session | None:
+        row = self._reads.execute(sql.SESSION if whole else sql.STAMP, (tenant, agent, id)).fetchone()
+        return Session(*row) if row else None
+
+    async def idle(self, before: float, limit: int) -> list[SessionRef]:
+        return self._reads.execute(sql.IDLE, (before, limit)).fetchall()
 
     async def sweep(self, after: Ref | None, before: float, limit: int) -> Sweep:
         rows = await self._list(sql.SWEEP, [before, before, *(after or ("", "")), limit])

@@ -45,6 +45,8 @@ def statements(writes: Writes) -> Iterator[tuple[str, Rows]]:
     yield sql.DELETE_SCHEDULE, [key for key, found in writes.schedules.items() if found is None]
     yield sql.UPSERT_API_KEY, [key for key in writes.api_keys.values() if key is not None]
     yield sql.DELETE_API_KEY, [ref for ref, key in writes.api_keys.items() if key is None]
+    yield sql.UPSERT_SESSION, [session for session in writes.sessions.values() if session is not None]
+    yield sql.DELETE_SESSION, [ref for ref, session in writes.sessions.items() if session is None]
     for statement in sql.FORGET if writes.gone else ():
         yield statement, writes.gone
     yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]

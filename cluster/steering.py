@@ -148,7 +148,7 @@ def fork(
         deadline=None,
         parent_id=None,
         schedule=None,
-        extra=extra_json(retry=source.retry),
+        extra=extra_json(retry=source.retry, session=source.session),
     )
     task = forked.but(**(_FRESH | {"events": len(kept)}))
     book.accept(task)

@@ -13,6 +13,7 @@ from .apikeys import ApiKey
 from .errors import Fenced, StoreProblem
 from .limits import Rule
 from .schedule import Schedule
+from .sessions import Session, SessionRef
 from .task import Event, Filter, Ref, Step, Task
 
 
@@ -120,6 +121,7 @@ class Writes:
     rules: dict[tuple[str, str], Rule] = field(default_factory=dict)
     schedules: dict[tuple[str, str], Schedule | None] = field(default_factory=dict)  # by (tenant, name); None: gone
     api_keys: dict[tuple[str, str], ApiKey | None] = field(default_factory=dict)  # by (tenant, id); None: gone
+    sessions: dict[SessionRef, Session | None] = field(default_factory=dict)  # None: gone
     gone: list[Ref] = field(default_factory=list)  # tasks to delete, with all that is kept of them
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # what `arrows` comes to, by (agent, state)
     arrows: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by (agent, state before, state after)
@@ -137,6 +139,7 @@ class Writes:
             or self.rules
             or self.schedules
             or self.api_keys
+            or self.sessions
             or self.gone
         )
 
@@ -297,6 +300,14 @@ class Store(Protocol):
 
     async def of_schedule(self, tenant: str, name: str, limit: int) -> list[Task]:
         """At most `limit` tasks of a schedule that have not ended, oldest first."""
+
+    # sessions
+
+    async def session(self, tenant: str, agent: str, id: str, whole: bool = True) -> Session | None:
+        """The session; unless it is wanted `whole`, with '' for its value, which may be long."""
+
+    async def idle(self, before: float, limit: int) -> list[SessionRef]:
+        """At most `limit` sessions that were last written before that moment, the oldest first."""
 
     # retention
 

@@ -1,6 +1,7 @@
-"""What is over goes: ended tasks with all that was kept of them, and artifacts that no task names, little by little.
+"""What is over goes: ended tasks with all that was kept of them, sessions, and artifacts that no task names, little by
+little.
 
-Two loops beside the ticks. Whatever one of them does, it rests many times as long afterwards.
+Three loops beside the ticks. Whatever one of them does, it rests many times as long afterwards.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from agents.shelves import PARTS, Shelves
 from .book import Book, Clock
 from .errors import Unavailable
 from .references import names
+from .remembering import FORGET, forget
 from .retention import beyond, may_go, pause_between
 from .store import Store
 from .task import Ref, Task
@@ -68,6 +70,8 @@ class Sweeper:
         async with asyncio.TaskGroup() as group:
             if kept.ended:
                 group.create_task(_again_and_again(self.tasks, kept.ended))
+            if kept.sessions:
+                group.create_task(_again_and_again(self.sessions, kept.sessions))
             if kept.artifacts and self._terms.shelves is not None:
                 group.create_task(_again_and_again(self.artifacts, kept.artifacts))
 
@@ -91,6 +95,17 @@ class Sweeper:
             place = beyond(look.next, before, now)
         if gone:
             log.info("%d tasks that had ended long ago are gone", gone)
+        return gone
+
+    async def sessions(self) -> int:
+        """All sessions that were not written for so long; how many are gone."""
+        before, gone, found = self._clock.now() - self._terms.retention.sessions, 0, True
+        while found:
+            async with _rested():
+                going = await self._ticks.move(forget, lambda store, _: store.idle(before, FORGET), rows=FORGET)
+            gone, found = gone + going, bool(going)
+        if gone:
+            log.info("%d sessions that nobody wrote in for long are gone", gone)
         return gone
 
     async def artifacts(self) -> int:

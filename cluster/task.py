@@ -49,7 +49,7 @@ class Task(NamedTuple):
     deadline: float | None = None  # the end of all: later it neither starts nor goes on
     parent_id: str | None = None  # the task that called it
     schedule: str | None = None  # the schedule that created it
-    extra: str | None = None  # a JSON object of what few tasks have: `retry`, and `origin` (see Origin)
+    extra: str | None = None  # a JSON object of what few tasks have: `retry`, `session`, and `origin` (see Origin)
     state: str = State.QUEUED.value  # plain text: SQLite and pickle take their slow ways for an enum
     attempts: int = 0
     base: int = 0  # the attempts that were used up before the last retry by hand
@@ -102,6 +102,12 @@ class Task(NamedTuple):
         found: dict[str, float] | None = json.loads(self.extra).get("retry") if self.extra else None
         return found
 
+    @property
+    def session(self) -> str | None:
+        """The session whose memory its run reads and writes, None for none."""
+        found: str | None = json.loads(self.extra).get("session") if self.extra else None
+        return found
+
 
 Ref = tuple[str, str]  # (tenant, task id)
 _PLACES = {name: place for place, name in enumerate(Task._fields)}
@@ -117,13 +123,17 @@ class Origin(NamedTuple):
     depth: int  # of the child; a task that nobody called has 0
 
 
-def extra_json(*, retry: dict[str, float] | None = None, origin: Origin | None = None) -> str | None:
+def extra_json(
+    *, retry: dict[str, float] | None = None, origin: Origin | None = None, session: str | None = None
+) -> str | None:
     """A task's `extra`."""
     parts: dict[str, Any] = {}
     if retry is not None:
         parts["retry"] = retry
     if origin is not None:
         parts["origin"] = origin
+    if session is not None:
+        parts["session"] = session
     return json.dumps(parts) if parts else None
 
 
@@ -180,6 +190,7 @@ class Filter(NamedTuple):
     idempotency_key: str | None = None
     parent_id: str | None = None
     ended: bool | None = None
+    session: str | None = None
 
 
 class Step(NamedTuple):

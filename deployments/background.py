@@ -47,7 +47,7 @@ def start_ledger(
     from cluster import actors
 
     policies = tuple((name, policy) for name, entry in catalog.items() if (policy := policy_of(entry)) is not None)
-    kept = Retention(retention.ended_after * DAY, retention.artifacts_after * DAY)
+    kept = Retention(retention.ended_after * DAY, retention.artifacts_after * DAY, retention.sessions_after * DAY)
     place = actors.HEAD if on_server(store[0]) else actors.head_as(node)
     actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), place)
 

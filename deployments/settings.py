@@ -72,6 +72,7 @@ class RetentionTable(_Table):
 
     ended_after: float = Field(30.0, ge=0, le=36500)  # a task, from its end on
     artifacts_after: float = Field(30.0, ge=0, le=36500)  # an artifact that no task names, from its last upload on
+    sessions_after: float = Field(30.0, ge=0, le=36500)  # what a session remembers, from when it was last written
 
     @field_validator("artifacts_after")
     @classmethod

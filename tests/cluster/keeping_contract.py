@@ -6,8 +6,9 @@ from typing import Any
 
 from cluster.apikeys import ApiKey
 from cluster.schedule import Schedule
+from cluster.sessions import Session
 from cluster.store import EventRow, KeyRow, Reference, SignalRow, StepRow, Store, Writes
-from cluster.task import Filter, Ref, State, Task
+from cluster.task import Filter, Ref, State, Task, extra_json
 
 from .making import AGENT, task
 from .rows import new
@@ -39,6 +40,10 @@ def ended(at: float = 100.0, **changes: Any) -> Task:
 
 def schedules(*found: Schedule) -> Writes:
     return Writes(schedules={(each.tenant, each.name): each for each in found})
+
+
+def sessions(*found: Session) -> Writes:
+    return Writes(sessions={each.ref: each for each in found})
 
 
 class KeepingContract:
@@ -96,6 +101,48 @@ class KeepingContract:
         await store.commit(Writes(api_keys={("", "k1"): None, ("", "never"): None}))
 
         assert await store.api_keys() == [other]
+
+    async def test_sessions_are_kept_by_tenant_agent_and_id(self, store: Store) -> None:
+        old = Session("", "support", "s1", 1, '{"turns":1}', "w1", 5.5)
+        new = Session("", "support", "s1", 2, '{"turns":2,"text":"\\u0000 ünï"}', "", 1e9 + 0.25)
+        others = Session("t", "support", "s1", 7, "7", "w", 6.0), Session("", "other", "s1", 8, "8", "w", 6.0)
+        await store.commit(sessions(old))
+
+        await store.commit(sessions(new, *others))
+
+        reopened = self.again(store)
+        assert [await reopened.session(*each.ref) for each in (new, *others)] == [new, *others]
+        assert await reopened.session("", "support", "s1", False) == new._replace(value="")
+        assert await reopened.session("", "support", "s2") is None
+        assert await reopened.session("", "support", "s2", False) is None
+
+    async def test_a_session_that_goes_is_gone(self, store: Store) -> None:
+        one, other = (Session("", "support", id, 1, "1", "", 5.0) for id in ("a", "b"))
+        await store.commit(sessions(one, other))
+
+        await store.commit(Writes(sessions={one.ref: None, ("", "support", "never"): None}))
+
+        assert await store.session(*one.ref) is None
+        assert await store.session(*other.ref) == other
+
+    async def test_idle_sessions_are_those_that_were_written_before_the_oldest_first(self, store: Store) -> None:
+        found = [Session("", "support", f"s{at}", 1, "1", "", float(at)) for at in (3, 1, 2, 4)]
+        await store.commit(sessions(*found))
+
+        assert await store.idle(4.0, 9) == [("", "support", id) for id in ("s1", "s2", "s3")]
+        assert await store.idle(4.0, 2) == [("", "support", id) for id in ("s1", "s2")]
+        assert await store.idle(1.0, 9) == []
+
+    async def test_the_tasks_of_a_session_are_listed(self, store: Store) -> None:
+        mine = [task(extra=extra_json(session="ü 1")), ended(extra=extra_json(retry={"base": 1.0}, session="ü 1"))]
+        others = task(), task(extra=extra_json(retry={"base": 1.0})), task(extra=extra_json(session="2"))
+        await store.commit(new(*mine, *others, task(tenant="t", extra=extra_json(session="ü 1"))))
+
+        found = await store.tasks("", Filter(session="ü 1"), None, 9)
+
+        assert found == sorted(mine, key=lambda each: each.id, reverse=True)
+        assert await store.tasks("", Filter(session="ü 1", state="completed"), None, 9) == [mine[1]]
+        assert await store.tasks("", Filter(session="3"), None, 9) == []
 
     async def test_a_sweep_finds_what_ended_before(self, store: Store) -> None:
         over = ended(100.0), ended(100.0, state=State.FAILED), ended(100.0, state=State.CANCELED, tenant="t")

@@ -17,12 +17,13 @@ from agents.artifacts import FolderArtifacts
 from agents.events import Emitted
 from agents.ids import derived_id
 from agents.shelves import FolderShelves
-from cluster import sweeper
+from cluster import remembering, sweeper
 from cluster.book import Book
 from cluster.claims import Called, Ending, Verdict
 from cluster.ledger import Ledger
 from cluster.retention import DAY, Retention
 from cluster.schedule import Policy, Template, write
+from cluster.sessions import Memory, SessionRef
 from cluster.store import Store
 from cluster.task import TOLD, UNHEARD, Filter, Options, Origin, Task
 from cluster.terms import Terms
@@ -32,7 +33,7 @@ from .keeping_contract import ended, schedule
 from .making import COMPLETED, ManualClock, hello, progress, report, step, submission, task
 from .rows import new
 
-AGES = Retention(ended=10 * DAY, artifacts=5 * DAY)
+AGES = Retention(ended=10 * DAY, artifacts=5 * DAY, sessions=3 * DAY)
 DATA = b"%PDF"
 SHA256 = hashlib.sha256(DATA).hexdigest()
 NAMED = f'{{"file":{{"sha256":"{SHA256}","size":4}}}}'
@@ -217,6 +218,46 @@ class SweepingContract:
         clock = ManualClock()
         async with keeping(store, clock, Retention()) as ledger:
             await asyncio.wait_for(ledger._sweeper.run(), 1)
+
+    # sessions
+
+    async def test_a_session_goes_when_nobody_has_written_in_it_for_long(self, store: Store) -> None:
+        clock = ManualClock()
+        async with keeping(store, clock) as ledger:
+            for number in range(remembering.FORGET + 1):
+                await ledger.remember("", "support", f"old {number}", 0, "1")
+            young = await ledger.remember("", "support", "young", 0, "1")
+            clock.advance(2 * DAY)
+            young = await ledger.remember("", "support", "young", young.version, "2")
+            assert await ledger._sweeper.sessions() == 0
+            clock.advance(2 * DAY)
+
+            assert await ledger._sweeper.sessions() == remembering.FORGET + 1
+
+            assert await ledger.memory("", "support", "old 1") == Memory()
+            assert await ledger.memory("", "support", "young") == young
+
+    async def test_a_session_that_is_written_while_it_is_to_go_stays(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = ManualClock()
+        idle, turn = store.idle, asyncio.Event()
+
+        async def slow(before: float, limit: int) -> list[SessionRef]:
+            found = await idle(before, limit)
+            turn.set()
+            return found
+
+        monkeypatch.setattr(store, "idle", slow)
+        async with keeping(store, clock) as ledger:
+            first = await ledger.remember("", "support", "s", 0, "1")
+            clock.advance(4 * DAY)
+            written = asyncio.create_task(ledger.remember("", "support", "s", first.version, "2"))
+            swept = asyncio.create_task(ledger._sweeper.sessions())
+            await asyncio.wait_for(turn.wait(), 5)
+
+            assert (await written, await swept) == (Memory(2, "2"), 0)
+            assert await ledger.memory("", "support", "s") == Memory(2, "2")
 
     # artifacts
 

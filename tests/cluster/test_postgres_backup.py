@@ -19,6 +19,7 @@ from cluster.limits import Rule
 from cluster.postgres import PostgresStore
 from cluster.postgres_backup import load, save
 from cluster.rows import TABLES
+from cluster.sessions import Session
 from cluster.sqlite import SqliteStore
 from cluster.store import EventRow, KeyRow, Owner, Reference, SignalRow, StepRow, Store, Writes
 from cluster.stores import store_at
@@ -53,6 +54,8 @@ def everything() -> Writes:
     writes.rules = {("acme", "k"): Rule("acme", "k", 3, 5, 60.0, 0.25, None, 1e9 + 0.5)}
     writes.schedules = {("", "nightly"): schedule("nightly")}
     writes.api_keys = {("acme", "k1"): ApiKey("acme", "k1", "ci", "run", "d" * 64, 1e9 + 0.5, None, 7.5, 3, 0.5)}
+    session = Session("acme", "support", "s 1", 3, '{"turns":3}', "w", 1e9 + 0.125)
+    writes.sessions = {session.ref: session}
     writes.references = {Reference("acme", "a" * 64, one.id)}
     writes.counts.update({("echo", State.QUEUED.value): len(tasks) - 2, ("echo", State.WAITING.value): 1})
     return writes

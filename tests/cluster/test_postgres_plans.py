@@ -10,7 +10,9 @@ import pytest
 
 from cluster import postgres, postgres_writes
 from cluster import queries as sql
+from cluster.apikeys import ApiKey
 from cluster.postgres_link import BY_FILTER, BY_INDEX, read_url
+from cluster.sessions import Session
 from cluster.store import KeyRow, Reference, SignalRow, Writes
 from cluster.task import Filter
 
@@ -42,6 +44,9 @@ def much(n: int) -> Writes:
         writes.signals.append(SignalRow(*each.ref, 0, "go", "1", 5.0))
         writes.references.add(Reference("", f"sha{n}", each.id))
         writes.schedules["", each.id] = schedule(each.id)
+        writes.api_keys[each.ref] = ApiKey(*each.ref, "", "run", "d", 5.0)
+        session = Session("", "echo", each.id, 1, "1", "", 5.0)
+        writes.sessions[session.ref] = session
     return writes
 
 
@@ -87,6 +92,9 @@ async def plan(url: str, query: str, settings: dict[str, str], values: Sequence[
         ("event_pkey", sql.PROGRESS),
         ("idempotency_pkey", sql.KEY),
         ("reference_pkey", postgres._REFERENCED),
+        ("session_pkey", sql.SESSION),
+        ("session_pkey", sql.STAMP),
+        ("session_written", sql.IDLE),
     ],
 )
 async def test_no_read_of_a_ledger_walks_over_every_row(database: str, index: str, query: str) -> None:
@@ -118,6 +126,7 @@ async def test_a_commit_finds_its_rows_by_their_keys(database: str) -> None:
         ("task_batch", Filter(batch_id="b1")),
         ("task_trouble", Filter(state="failed")),
         ("task_running", Filter(state="running")),
+        ("task_session", Filter(session="s1")),
         ("task_pkey", Filter(agent="echo")),
     ],
 )

@@ -14,6 +14,7 @@ from cluster.apikeys import ApiKey
 from cluster.errors import StoreProblem
 from cluster.postgres import PostgresStore
 from cluster.postgres_schema import ROWS, VERSION
+from cluster.sessions import Session
 from cluster.store import Store, Writes
 from cluster.stores import store_at
 from tests.postgres import OwnServer, Server, drop_database, postgres
@@ -139,22 +140,26 @@ async def test_a_step_forward_that_fails_leaves_everything_as_it_was(
     await store.close()
 
 
-async def test_a_database_from_before_there_were_keys_has_none_and_takes_them(
+async def test_a_database_from_before_there_were_keys_and_sessions_takes_them(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
         older.setattr(postgres_schema, "MIGRATIONS", postgres_schema.MIGRATIONS[:1])
         older.setattr(postgres_schema, "VERSION", 1)
-        older.setattr(postgres_schema, "ROWS", {name: row for name, row in ROWS.items() if row[0] != "api_key"})
+        older.setattr(
+            postgres_schema, "ROWS", {name: row for name, row in ROWS.items() if row[0] not in ("api_key", "session")}
+        )
         take(postgres_url)
 
     owner = take(postgres_url, create=False)
     store = PostgresStore(postgres_url)
     await store.open(owner.store_id, owner.generation)
     key = ApiKey("", "k1", "", "run", "d", 5.0)
-    await store.commit(Writes(api_keys={("", "k1"): key}))
+    session = Session("", "support", "s", 1, "1", "w", 5.0)
+    await store.commit(Writes(api_keys={("", "k1"): key}, sessions={session.ref: session}))
 
     assert await store.api_keys() == [key]
+    assert await store.session(*session.ref) == session
     await store.close()
 
 

@@ -18,9 +18,10 @@ from cluster.apikeys import ApiKey
 from cluster.errors import StoreProblem, Unavailable
 from cluster.memory import MemoryStore
 from cluster.schema import MIGRATIONS, VERSION
+from cluster.sessions import Session
 from cluster.sqlite import SqliteStore
 from cluster.store import Store, Writes
-from cluster.task import Filter
+from cluster.task import Filter, extra_json
 
 from .making import task
 from .rows import event_row, new
@@ -261,6 +262,38 @@ async def test_a_store_from_before_there_were_keys_has_none_and_takes_them(tmp_p
     await store.commit(Writes(api_keys={("", "k1"): key}))
 
     assert await store.api_keys() == [key]
+    await store.close()
+
+
+async def test_a_store_from_before_there_were_sessions_takes_them(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with sqlite3.connect(path) as db:
+        for statements in MIGRATIONS[:3]:
+            for statement in statements:
+                db.execute(statement)
+        db.execute("pragma user_version=3")
+    store = SqliteStore(path)
+    await store.open(*take(path, create=False))
+    session, talking = Session("", "support", "s", 1, "1", "w", 5.0), task(extra=extra_json(session="s"))
+
+    await store.commit(Writes(new={talking.ref: talking}, sessions={session.ref: session}))
+
+    assert await store.session(*session.ref) == session
+    assert await store.tasks("", Filter(session="s"), None, 9) == [talking]
+    await store.close()
+
+
+async def test_the_tasks_of_a_session_and_idle_sessions_are_found_by_an_index(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    await store.open(*take(tmp_path / "ledger.db", create=True))
+    query, values = sql.listing(sqlite._DIALECT, "", Filter(session="s"), None, 9)
+
+    plan = str(store._reads.execute(f"explain query plan {query}", values).fetchall())
+    idle = str(store._reads.execute(f"explain query plan {sql.IDLE}", (5.0, 9)).fetchall())
+
+    assert "task_session (tenant=? AND <expr>=?)" in plan
+    assert "session_written" in idle
+    assert "TEMP B-TREE" not in plan + idle
     await store.close()
 
 

@@ -115,9 +115,17 @@ def test_our_own_file_holds() -> None:
 
 
 def test_what_is_over_is_kept_for_a_month_unless_something_else_is_said(tmp_path: Path) -> None:
-    assert load(write(tmp_path, ""), {}, {}).retention.model_dump() == {"ended_after": 30, "artifacts_after": 30}
-    path = write(tmp_path, "[retention]\nended_after = 0\nartifacts_after = 0.5\n")
-    assert load(path, {}, {}).retention.model_dump() == {"ended_after": 0, "artifacts_after": 0.5}
+    assert load(write(tmp_path, ""), {}, {}).retention.model_dump() == {
+        "ended_after": 30,
+        "artifacts_after": 30,
+        "sessions_after": 30,
+    }
+    path = write(tmp_path, "[retention]\nended_after = 0\nartifacts_after = 0.5\nsessions_after = 7\n")
+    assert load(path, {}, {}).retention.model_dump() == {
+        "ended_after": 0,
+        "artifacts_after": 0.5,
+        "sessions_after": 7,
+    }
 
 
 @pytest.mark.parametrize(
