@@ -13,7 +13,7 @@ import ray
 
 from agents.errors import Overloaded
 from cluster import actors, remote
-from cluster.claims import WorkerLink
+from cluster.claims import HolderLink, WorkerLink
 from cluster.client import LedgerClient
 from cluster.direct import Away
 from cluster.door import Door, Doorway
@@ -233,7 +233,8 @@ async def test_the_door_is_at_the_nodes_own_address(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_may_be_called_is_what_was_agreed_on_and_the_ledger_has_it() -> None:
-    agreed = {name for kind in (LedgerClient, WorkerLink, Losses) for name in dir(kind) if not name.startswith("_")}
+    kinds = LedgerClient, WorkerLink, HolderLink, Losses
+    agreed = {name for kind in kinds for name in dir(kind) if not name.startswith("_")}
 
     assert set(METHODS) == agreed
     assert {"submit", "pull", "report", "beat", "worker_lost"} < agreed
