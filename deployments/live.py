@@ -22,6 +22,7 @@ from cluster.task import Task
 
 from .answers import CACHE_BYTES, Answer, Answers
 from .ladder import Door, Rung, admit, late
+from .measures import Measures, why
 from .problems import Problem, problem_of, too_late
 from .promotion import Promoter, Unconfirmed
 from .recording import Silence
@@ -29,6 +30,7 @@ from .runs import Ask, Run, of_agent, written
 from .slots import Slots
 from .subagents import Reach, Subagents
 
+WATCH_SECONDS = 2.0
 SMOOTH = 0.2  # how much the newest run counts in the time that a run takes
 
 UNCONFIRMED = (
@@ -41,6 +43,10 @@ log = logging.getLogger(__name__)
 
 class DeadlinePassed(RubatoError):
     """The caller waited for as long as it would, or as the agent's deadline allows; the run was cancelled."""
+
+
+class NoRoom(Overloaded):
+    """Every slot is taken, and so is every place in line that would help."""
 
 
 class Told(NamedTuple):
@@ -75,6 +81,7 @@ class LiveRuns:
         artifacts: Callable[[str], ArtifactStore],
         promoter: Promoter,
         reach: Reach,
+        measures: Measures,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """`artifacts` finds those of a tenant."""
@@ -83,6 +90,7 @@ class LiveRuns:
         self._artifacts = artifacts
         self._promoter = promoter
         self._reach = reach
+        self._measures = measures
         self._slots = Slots(policy.slots)
         self._answers = Answers(monotonic, cache_bytes)
         self._shared: dict[str, Run] = {}  # by question: the runs that equal ones may join
@@ -102,14 +110,25 @@ class LiveRuns:
         A run that nobody waits for any more is cancelled, and that is not waited for: a plain function that runs in a
         thread cannot be interrupted.
         """
-        ends = monotonic() + ask.patience
+        began = monotonic()
+        try:
+            told = await self._best(ask, began + ask.patience)
+        except Exception as error:
+            self._measures.failed(_kind(error))
+            raise
+        self._measures.answered(told.rung.value, monotonic() - began)
+        return told
+
+    async def _best(self, ask: Ask, ends: float) -> Told:
         fresh = self._find(ask, self._policy.cache_ttl)
         door = self._door(ask, fresh=fresh is not None)
         rung = admit(door)
         if fresh is not None:
             return _kept(Rung.CACHED, *fresh)
         run = self._shared.get(_question(ask)) if ask.joins else None
-        if run is None:
+        if run is not None:
+            self._measures.joined()
+        else:
             self._arrived += 1
             if rung in (Rung.RUN, Rung.QUEUE):
                 run = self._begin(ask, ends)
@@ -117,10 +136,11 @@ class LiveRuns:
             return await self._follow(run, ask, ends)
         told = await self._instead(rung, ask, ends)
         if told is None and ask.task is not None:
+            self._measures.promoted("busy")
             return Told(b"", Rung.TASK, ask.task_id, task=await self._promoter.submit(ask.task), reason="busy")
         if told is None:
             detail = f"Agent {self._agent.name!r} has all its slots in use, and as many callers in line as it takes"
-            raise Overloaded(detail, retry_after=door.wait)
+            raise NoRoom(detail, retry_after=door.wait)
         return told
 
     @property
@@ -133,6 +153,16 @@ class LiveRuns:
         """What there is to do now."""
         waiting = self._slots.waiting
         return Load(len(self._runs) - waiting, waiting, self._service, self._arrived)
+
+    async def watch(self) -> None:
+        """Tell what there is to do, now and then."""
+        while True:
+            self._measures.load(*self.load[:2])
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def told_first(self, seconds: float) -> None:
+        """The first event of a stream went to its listener so long after the request."""
+        self._measures.first_event(seconds)
 
     def leave(self, reason: str) -> None:
         """Have all runs that may do so go on in the background."""
@@ -226,6 +256,7 @@ class LiveRuns:
         if run.move is None:
             run.move = asyncio.get_running_loop().create_task(self._promoted(run))
             run.move.add_done_callback(_seen)
+            self._measures.promoted(why(run.wants))
         task = await asyncio.shield(run.move)
         return task and Told(b"", Rung.TASK, run.task_id, task=task, reason=run.wants)
 
@@ -320,6 +351,11 @@ def problem_of_run(error: Exception) -> Problem:
         return too_late(str(error))
     problem = problem_of(error)
     return replace(problem, detail=UNCONFIRMED) if isinstance(error, Unconfirmed) else problem
+
+
+def _kind(error: Exception) -> str:
+    kinds = {NoRoom: "busy", DeadlinePassed: "late", Unconfirmed: "unconfirmed"}
+    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "error")
 
 
 def _question(ask: Ask) -> str:

@@ -37,6 +37,7 @@ from .gateway.pausing import pause, resume
 from .gateway.submitting import Order, submission
 from .ladder import Rung
 from .live import LiveRuns, Load, Told, problem_of_run
+from .measures import Measures, Unmeasured
 from .prefer import NONE, TIMEOUT, Preference, applied, before_serve, preference
 from .problems import Problem, not_found, problem_of
 from .promotion import Promoter, Unconfirmed
@@ -56,12 +57,13 @@ KINDS = {rung: (b"answer", rung.value.encode()) for rung in Rung}
 
 
 class Links(NamedTuple):
-    """What a replica is connected to: the ledger, as clients and as those see it that have runs of their own; and the
-    replicas of other agents."""
+    """What a replica is connected to: the ledger, as clients and as those see it that have runs of their own; the
+    replicas of other agents; and whoever counts."""
 
     ledger: LedgerClient
     holder: HolderLink
     reach: Reach = Nobody()
+    measures: Measures = Unmeasured()
 
 
 class Replica:
@@ -86,7 +88,7 @@ class Replica:
         self._description = json.dumps(describe(entry)).encode()
         self._policy = policy
         self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
-        self._runs = LiveRuns(agent, policy, artifacts, self._promoter, links.reach)
+        self._runs = LiveRuns(agent, policy, artifacts, self._promoter, links.reach, links.measures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -150,8 +152,10 @@ class Replica:
         await receive()
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="step")
         asyncio.get_running_loop().set_default_executor(threads)
+        watching = asyncio.create_task(self._runs.watch())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        watching.cancel()
         await self._runs.close()
         threads.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})

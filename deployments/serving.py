@@ -24,6 +24,7 @@ from cluster.remote import RemoteLedger, RemoteLink
 from . import drain
 from .guard import Guard, replica_needs
 from .handles import Handles
+from .raymetrics import RayMeasures
 from .replica import INPUT_LIMIT, Links, Replica
 from .scaling import Scaling
 from .subagents import SubAsk
@@ -105,7 +106,7 @@ async def start_replica(plan: ReplicaPlan) -> ASGIApp:
     """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotLoadable."""
     entry, ledger = load(plan.reference), RemoteLedger()
     artifacts = lru_cache(TENANTS)(partial(artifact_store, plan.artifacts_url))
-    links = Links(ledger, RemoteLink(), Handles())
+    links = Links(ledger, RemoteLink(), Handles(), RayMeasures(entry.name))
     app = Replica(entry, await ready(entry), _realtime(entry), artifacts, links, plan.limit)
     return Guard(app, Verifier(ledger.keys_since, opens=plan.opens), replica_needs)
 

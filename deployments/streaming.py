@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from time import monotonic
 
 from starlette.types import Send
 
@@ -33,6 +34,7 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     head = [(b"content-type", sse.MEDIA_TYPE.encode()), *headers]
     head += [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS.items()]
     queue: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
+    began = monotonic()
     async with asyncio.timeout(ask.patience + LINGER), asyncio.TaskGroup() as group:
         telling = group.create_task(_tell(runs, ask, queue))
         first = await queue.get()
@@ -40,6 +42,7 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
             return await telling
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": event_bytes(first), "more_body": True})
+        runs.told_first(monotonic() - began)
         await _forward(queue, send)
     return None
 

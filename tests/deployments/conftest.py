@@ -14,6 +14,7 @@ from agents import Realtime
 from agents.artifacts import FolderArtifacts
 from agents.catalog import load
 from cluster.ledger import Ledger
+from deployments.measures import Measures, Unmeasured
 from deployments.replica import Links, Replica
 
 from .clerks import Clerk, Make
@@ -35,8 +36,11 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
     down = asyncio.Event()
 
-    def make(agent: type[Clerk] = Clerk, ledger: Ledger | None = None, **policy: Any) -> Replica:
+    def make(
+        agent: type[Clerk] = Clerk, ledger: Ledger | None = None, measures: Measures | None = None, **policy: Any
+    ) -> Replica:
         links = Links(Unreachable(), Unreachable()) if ledger is None else Links(ledger, Direct(ledger))
+        links = links._replace(measures=measures or Unmeasured())
         entry = load(f"tests.deployments.clerks:{agent.__name__}")
         app = Replica(entry, agent(), Realtime(**policy), partial(FolderArtifacts, tmp_path), links)
         lives.append(asyncio.ensure_future(live(app, asyncio.get_running_loop().create_future(), down)))

@@ -12,6 +12,7 @@ import grpc  # type: ignore[import-untyped]
 import httpx
 import psutil
 import pytest
+import ray
 
 from deployments.ingress import is_free
 from deployments.serving import NotDeployed, deploy
@@ -139,3 +140,16 @@ def _status(http: httpx.Client) -> int:
         return http.post("/v1/agents/act/run", json={"text": "still there?"}).status_code
     except httpx.TransportError:
         return 0
+
+
+def test_what_callers_got_is_in_the_metrics_of_the_node(cluster: Cluster, http: httpx.Client) -> None:
+    http.post("/v1/agents/act/run", json={"text": "counted"}).raise_for_status()
+    (node,) = ray.nodes()
+    exported = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
+
+    def told(*parts: str) -> bool:
+        return any(all(part in line for part in parts) for line in httpx.get(exported).text.splitlines())
+
+    until(lambda: told("ray_rubato_realtime_seconds_count{", 'agent="act"', 'answer="full"'))
+    until(lambda: told("ray_rubato_realtime_replica_starts_total{", 'agent="act"'))
+    until(lambda: told("ray_rubato_realtime_runs{", 'agent="act"'))
