@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cluster.apikeys import ADMIN, OPERATOR, RUN, SCOPES, SUBMIT
 
 from .problems import Refused, forbidden
 
-CALLER = "rubato.caller"  # where an ASGI scope says who calls
+CALLER = "rubato.caller"  # where an ASGI scope says who calls ...
+CHECKS = "rubato.checks"  # ... and who can tell whether that still holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,19 @@ def caller_of(scope: MutableMapping[str, Any]) -> Caller:
     """Who calls, as the Guard before the application has found."""
     caller: Caller = scope[CALLER]
     return caller
+
+
+class Checks(Protocol):
+    """Whoever let a caller in."""
+
+    def is_good(self, caller: Caller) -> bool:
+        """Whether the caller would be let in now."""
+
+
+def is_good(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the caller would still be let in: what lasts for long is to ask it now and then, and to end where not."""
+    checks: Checks = scope[CHECKS]
+    return checks.is_good(caller_of(scope))
 
 
 def demand(caller: Caller, need: Need) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .access import CALLER, OPERATES, READS, RUNS, Need, demand
+from .access import CALLER, CHECKS, OPERATES, READS, RUNS, Need, demand
 from .problems import Problem, Refused
 from .verifier import Verifier
 
@@ -34,6 +34,7 @@ class Guard:
         if need is not None:
             try:
                 scope[CALLER] = caller = self._verifier.check(scope["headers"])
+                scope[CHECKS] = self._verifier
                 demand(caller, need)
             except Refused as refused:
                 await _refuse(refused.problem, scope, receive, send)

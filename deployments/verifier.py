@@ -59,6 +59,7 @@ class Verifier:
         self._sleep = sleep
         self._version = ""
         self._entries: dict[bytes, _Entry] = {}
+        self._ends: dict[str, float] = {}  # by the id of a key
         self._open = False
         self._known = asyncio.Event()
 
@@ -81,6 +82,10 @@ class Verifier:
             _spend(entry, entry.rate, now)
         return entry.caller
 
+    def is_good(self, caller: Caller) -> bool:
+        """Whether the caller would be let in now."""
+        return self._open or self._now() < self._ends.get(caller.key, 0.0)
+
     async def run(self) -> None:
         """Read the keys until cancelled."""
         while True:
@@ -101,6 +106,7 @@ class Verifier:
         if found is not None:
             rates = {entry.caller.key: entry.rate for entry in self._entries.values() if entry.rate is not None}
             self._entries = {bytes.fromhex(key.digest): _Entry(key, _rate(key, rates)) for key in found.keys}
+            self._ends = {entry.caller.key: entry.ends for entry in self._entries.values()}
             self._open = self._opens and not found.made
             self._version = found.version
             self._known.set()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -13,6 +14,7 @@ from agents import RubatoError
 from cluster.client import EventPage
 
 from .. import sse
+from ..access import is_good
 from ..events import event_bytes
 from .answers import known, task_id
 from .headers import last_event_id
@@ -36,12 +38,15 @@ class Streams:
         page = known(await self._ledger.events(tenant, id, after, 0), id)
         if page.ended and not page.events:
             return Response(status_code=204)
-        stream = self._stream(tenant, id, after, page)
+        stream = self._stream(tenant, id, after, page, partial(is_good, request.scope))
         return StreamingResponse(stream, headers=sse.HEADERS, media_type=sse.MEDIA_TYPE)
 
-    async def _stream(self, tenant: str, id: str, after: int, page: EventPage | None) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, tenant: str, id: str, after: int, page: EventPage | None, goes_on: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
+        """It ends early where `goes_on` says no: with the caller's key, say."""
         yield sse.RETRY
-        while page is not None:
+        while page is not None and goes_on():
             for event in page.events:
                 yield event_bytes(event)
                 after = event.seq
@@ -50,6 +55,8 @@ class Streams:
             asking = asyncio.ensure_future(self._ledger.events(tenant, id, after, POLL))
             try:
                 while not (await asyncio.wait([asking], timeout=self._heartbeat))[0]:
+                    if not goes_on():
+                        return
                     yield sse.BEAT
                 page = asking.result()
             except RubatoError as error:  # the stream ends here, and a client resumes it where it was

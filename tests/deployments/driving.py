@@ -10,7 +10,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from deployments.access import ANYBODY, CALLER
+from deployments.access import ANYBODY, CALLER, CHECKS
+
+from .callers import Always
 
 Headers = dict[str, str] | list[tuple[str, str]]
 
@@ -47,6 +49,7 @@ class Call:
             "root_path": root_path,
             "query_string": b"",
             CALLER: ANYBODY,
+            CHECKS: Always(),
             "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         }
         self.task = asyncio.ensure_future(app(scope, self._receive, self._send))

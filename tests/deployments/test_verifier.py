@@ -239,6 +239,23 @@ async def test_the_first_key_closes_the_door_and_its_revocation_does_not_open_it
     assert refused(verifier, sent(text))[0] == 401
 
 
+async def test_who_was_let_in_stays_no_longer_than_the_key_is_good(source: Source) -> None:
+    verifier = source.verifier(opens=True)
+    await verifier.look()
+    anybody = verifier.check([])
+    assert verifier.is_good(anybody)
+
+    lasting, ending, going = source.make(), source.make(expires_at=source.time + 5), source.make()
+    await verifier.look()
+    callers = [verifier.check(sent(text)) for text in (lasting, ending, going)]
+    assert [verifier.is_good(caller) for caller in (anybody, *callers)] == [False, True, True, True]
+    source.revoke(going)
+    source.time += 5
+    await verifier.look()
+
+    assert [verifier.is_good(caller) for caller in callers] == [True, False, False]
+
+
 async def test_a_key_is_used_no_more_often_than_its_rate_says(source: Source) -> None:
     text, other = source.make(rate_count=2, rate_seconds=10.0), source.make()
     verifier = source.verifier()

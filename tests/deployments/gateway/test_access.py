@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, NamedTuple
 
@@ -256,6 +257,20 @@ async def test_the_limits_of_agents_are_the_operators(keyed: Keyed, ledger: Ledg
 
     assert [[limit["limit_key"] for limit in found] for found in lists] == [["agent:both", "mine"], ["mine"]]
     assert one.status_code == 403
+
+
+async def test_a_stream_ends_with_the_key_it_was_asked_with(keyed: Keyed, ledger: Ledger, theirs: Theirs) -> None:
+    async def read() -> str:
+        return (await keyed.http.get(f"/v1/tasks/{theirs.task}/events", headers=bearer(theirs.key))).text
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.2)
+    assert not reading.done()
+
+    await ledger.revoke_key(None, theirs.key_id)
+    await keyed.verifier.look()
+
+    assert ": " in await asyncio.wait_for(reading, 5)
 
 
 async def test_a_key_that_is_used_too_often_is_a_429(keyed: Keyed, ledger: Ledger) -> None:
