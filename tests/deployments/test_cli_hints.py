@@ -77,3 +77,11 @@ def test_an_agent_is_only_tried_at_a_tempo_that_it_has() -> None:
     assert [len(later), len(now)] == [3, 3]
     assert not any(" run " in line or "/run" in line for line in later)
     assert not any("submit" in line for line in now)
+
+
+def test_where_keys_are_needed_the_request_is_shown_with_the_one_in_the_environment() -> None:
+    agents = [agent("outer", schema(str))]
+    open, keyed = [hints("http://here:1", agents, keyed=keyed)[1] for keyed in (False, True)]
+
+    assert "Authorization" not in open
+    assert shlex.split(keyed)[3:5] == ["-H", "Authorization: Bearer $RUBATO_KEY"]

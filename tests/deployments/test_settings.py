@@ -35,6 +35,12 @@ def test_the_environment_is_over_the_file_and_a_flag_over_both(tmp_path: Path) -
     assert (settings.serve.port, settings.serve.host, settings.pool.workers) == (1003, "127.0.0.2", 4)
 
 
+def test_what_the_commands_read_from_the_environment_is_no_setting(tmp_path: Path) -> None:
+    names = ("RUBATO_STATE", "RUBATO_URL", "RUBATO_KEY", "RUBATO_ADMIN_KEY")
+
+    assert load(write(tmp_path, ""), dict.fromkeys(names, "x"), {}) == Settings()
+
+
 def test_every_problem_is_listed_at_once_with_where_it_stands(tmp_path: Path) -> None:
     path = write(tmp_path, "[serve]\nport = 70000\nprot = 1\n[pool]\nworkers = 'many'\n[agents.x]\nagent = 'nocolon'\n")
 
