@@ -133,7 +133,8 @@ class Scaling:
         )
         self._needs = made.needs
         if made.target != ctx.target_num_replicas:
-            log.info("%s: %d replicas, of %d: %s", ctx.app_name, made.target, ctx.target_num_replicas, made.reason)
+            # a warning, since the controller that we start keeps nothing less
+            log.warning("%s: %d replicas, of %d: %s", ctx.app_name, made.target, ctx.target_num_replicas, made.reason)
         return made.target, {}
 
 

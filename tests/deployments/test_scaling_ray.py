@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ def test_a_step_in_load_raises_the_number_of_replicas(cluster: Cluster) -> None:
         until(lambda: len(set(callers.processes[-12:])) == 3, seconds=60)
 
     assert set(callers.statuses) == {200}
+    told = "".join(log.read_text() for log in cluster.folder.rglob("serve/controller_*.log"))
+    assert re.search(r"agent-elastic: \d replicas, of 1: .* that needs \d with 2 slots", told)
 
 
 def test_new_replicas_start_before_old_ones_stop_and_no_request_fails(cluster: Cluster) -> None:
