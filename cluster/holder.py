@@ -51,23 +51,13 @@ class Holder:
         here, and should the task exist all the same, the next heartbeats have its claim given back.
         """
         self._start()
-        pauses, ends = self._pace.pauses(), self._pace.clock() + patience
-        while True:
-            call = self._calls.begin()
-            try:
-                async with asyncio.timeout(max(0.0, ends - self._pace.clock())):
-                    task = await self._link.promote(self.hello, call, promotion)
-            except (Unavailable, TimeoutError) as error:
-                self._calls.end(call)
-                pause = next(pauses)
-                if self._pace.clock() + pause >= ends:
-                    raise Unavailable(f"nobody knows whether the run was promoted: {error}") from error
-                await asyncio.sleep(pause)
-            except BaseException:
-                self._calls.end(call)
-                raise
-            else:
-                return task, self._take(call, task, interrupt)
+        call = self._calls.begin()  # all tries are one call: heartbeats between two do not give its claim away
+        try:
+            task = await self._confirmed(call, promotion, patience)
+        except BaseException:
+            self._calls.end(call)
+            raise
+        return task, self._take(call, task, interrupt)
 
     async def close(self) -> None:
         """Give back what is held, and return when that is known, or cannot be told for too long."""
@@ -116,6 +106,19 @@ class Holder:
             claim.interrupt(why)
 
     # parts
+
+    async def _confirmed(self, call: int, promotion: Promotion, patience: float) -> Task:
+        """The task, asked for until the ledger confirms it. Raises Conflict, and Unavailable."""
+        pauses, ends = self._pace.pauses(), self._pace.clock() + patience
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, ends - self._pace.clock())):
+                    return await self._link.promote(self.hello, call, promotion)
+            except (Unavailable, TimeoutError) as error:
+                pause = next(pauses)
+                if self._pace.clock() + pause >= ends:
+                    raise Unavailable(f"nobody knows whether the run was promoted: {error}") from error
+            await asyncio.sleep(pause)
 
     def _start(self) -> None:
         """Report and beat from the first promotion on: most replicas never make one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,22 @@ async def test_an_answer_that_is_lost_is_asked_for_again(ledger: Ledger, holder:
 
     await line.record(step("look"))
     assert (await state(ledger, task.id)).worker == holder.hello.id
+
+
+@pytest.fixture
+async def patient(link: Link) -> AsyncIterator[Holder]:
+    """One that beats several times between two tries."""
+    holder = Holder("2", link, replace(PACE, beat=0.01, pause=0.05, longest_pause=0.05))
+    yield holder
+    await holder.close()
+
+
+async def test_heartbeats_between_two_tries_do_not_give_it_away(ledger: Ledger, patient: Holder, link: Link) -> None:
+    link.answers = 2
+
+    task, _ = await promoted(patient)
+
+    assert (await state(ledger, task.id)).worker == patient.hello.id
 
 
 async def test_where_it_is_never_confirmed_nothing_is_held_and_the_task_goes_on_elsewhere(
