@@ -107,6 +107,8 @@ def _followed(client: Client, id: str) -> Iterator[SentEvent]:
         headers = {"Last-Event-ID": seen} if seen else {}
         try:
             for event in client.stream("GET", f"/v1/tasks/{id}/events", headers=headers):
+                if event.type == "restart":  # the gateway ends; another goes on where it was
+                    break
                 seen, last, broken_since = event.id or seen, event.type, None
                 yield event
             if last in ENDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -60,7 +61,8 @@ class Accepting:
         task = asked.tasks[0]
         try:
             if prefers.patience:
-                submitted, found = await self._ledger.submit_and_wait(asked, prefers.patience)
+                ask = partial(self._ledger.submit_and_wait, asked)
+                submitted, found = await self._services.departure.patient(ask, prefers.patience)
             else:
                 submitted = await self._ledger.submit(asked)
                 found = await self._ledger.task(task.tenant, submitted.task_ids[0]) if submitted.replayed else task

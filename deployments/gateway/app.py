@@ -19,6 +19,7 @@ from .accepting import Accepting
 from .answers import JSON_LINES
 from .artifacts import Artifacts
 from .batches import Batches
+from .departure import Departure
 from .health import Health
 from .keys import ApiKeys, add_keys
 from .limits import LimitKeys
@@ -42,8 +43,10 @@ def gateway_app(
     heartbeat: float = sse.HEARTBEAT,
 ) -> FastAPI:
     """The application. `artifacts` and `logs` find a tenant's bytes, and what a task's code has said."""
-    services = Services(catalog, ledger, artifacts, logs, limits, heartbeat)
+    departure = Departure()
+    services = Services(catalog, ledger, artifacts, logs, limits, heartbeat, departure)
     app = PlainApp(title="Rubato", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.leave = departure.begin
     app.router.route_class = PlainRoute
     accepting = Accepting(services)
     tasks = Tasks(services)

@@ -24,7 +24,12 @@ Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class PlainApp(FastAPI):
     """An application of plain routes. Those without parameters in their path are called straight away: the layers that
-    a request would go through take as long as the answer itself, and find nothing left to do."""
+    a request would go through take as long as the answer itself, and find nothing left to do.
+
+    `leave` is to be called, with a reason, when the process is to end.
+    """
+
+    leave: Callable[[str], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         handle = self._straight.get((scope["method"], scope["path"])) if scope["type"] == "http" else None

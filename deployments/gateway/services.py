@@ -14,13 +14,15 @@ from cluster.tasklog import LogLine
 
 from ..access import caller_of
 from ..bodies import Limits
+from .departure import Departure
 
 Logs = Callable[[str, str], Awaitable[Iterable[LogLine]]]  # of (tenant, task id), in the order of time
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a route may use; `heartbeat` is the silence, in seconds, after which a stream sends a comment."""
+    """Everything a route may use; `heartbeat` is the silence, in seconds, after which a stream sends a comment, and
+    `departure` the end of this process."""
 
     catalog: Catalog
     ledger: LedgerClient
@@ -28,6 +30,7 @@ class Services:
     logs: Logs
     limits: Limits
     heartbeat: float
+    departure: Departure
 
 
 def tenant_of(request: Request) -> str:

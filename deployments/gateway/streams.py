@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -31,6 +32,7 @@ class Streams:
     def __init__(self, services: Services) -> None:
         self._ledger = services.ledger
         self._heartbeat = services.heartbeat
+        self._departure = services.departure.begun
 
     async def events(self, request: Request) -> Response:
         """204 where the caller has seen the last event: to an EventSource that says not to come back."""
@@ -44,23 +46,37 @@ class Streams:
     async def _stream(
         self, tenant: str, id: str, after: int, page: EventPage | None, goes_on: Callable[[], bool]
     ) -> AsyncIterator[bytes]:
-        """It ends early where `goes_on` says no: with the caller's key, say."""
+        """It ends early where `goes_on` says no: with the caller's key, say; and with a `restart` where this process
+        ends."""
         yield sse.RETRY
-        while page is not None and goes_on():
-            for event in page.events:
-                yield event_bytes(event)
-                after = event.seq
-            if page.ended:
-                return
-            asking = asyncio.ensure_future(self._ledger.events(tenant, id, after, POLL))
-            try:
-                while not (await asyncio.wait([asking], timeout=self._heartbeat))[0]:
-                    if not goes_on():
+        leaving = asyncio.ensure_future(self._departure.wait())
+        try:
+            while page is not None and goes_on():
+                for event in page.events:
+                    yield event_bytes(event)
+                    after = event.seq
+                if page.ended:
+                    return
+                asking = asyncio.ensure_future(self._ledger.events(tenant, id, after, POLL))
+                try:
+                    while not (await _first(asking, leaving, self._heartbeat)):
+                        if not goes_on():
+                            return
+                        yield sse.BEAT
+                    if not asking.done():
+                        yield sse.encode("restart", f'{{"after":{after}}}')
                         return
-                    yield sse.BEAT
-                page = asking.result()
-            except RubatoError as error:  # the stream ends here, and a client resumes it where it was
-                log.warning("the events of task %s stop after %d: %s", id, after, error)
-                return
-            finally:
-                asking.cancel()
+                    page = asking.result()
+                except RubatoError as error:  # the stream ends here, and a client resumes it where it was
+                    log.warning("the events of task %s stop after %d: %s", id, after, error)
+                    return
+                finally:
+                    asking.cancel()
+        finally:
+            leaving.cancel()
+
+
+async def _first(asking: asyncio.Future[Any], leaving: asyncio.Future[Any], seconds: float) -> bool:
+    """Whether one of these is done in time."""
+    done, _ = await asyncio.wait([asking, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)

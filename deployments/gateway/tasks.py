@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,10 +23,12 @@ class Tasks:
     def __init__(self, services: Services) -> None:
         self._ledger = services.ledger
         self._logs = services.logs
+        self._departure = services.departure
 
     async def one(self, request: Request) -> Response:
         id, prefers, tenant = task_id(request), preference(request.headers.getlist("prefer")), tenant_of(request)
-        task = known(await self._ledger.task(tenant, id, prefers.patience), id)
+        found = await self._departure.patient(partial(self._ledger.task, tenant, id), prefers.patience)
+        task = known(found, id)
         why = await self._ledger.why(tenant, id) if task.state == State.QUEUED else None
         return task_answer(task, headers=applied(wait=prefers.wait), why=why)
 
