@@ -23,7 +23,7 @@ class Departure:
             task.cancel()
 
     async def patient(self, ask: Callable[[float], Awaitable[T]], seconds: float) -> T:
-        """What `ask(seconds)` gives, which may take so long; if this process is to end meanwhile, what `ask(0)` gives."""
+        """What `ask(seconds)` gives, which may take that long; what `ask(0)` gives, if this process ends meanwhile."""
         task = asyncio.current_task()
         assert task is not None, "requests are answered in tasks"
         if not self.begun.is_set():
