@@ -53,10 +53,19 @@ def start_ledger(
 
 
 def ask_ledger(method: str, *arguments: Any) -> Any:
-    """What this method of the ledger that runs returns; what it raises is raised here. Raises Unavailable."""
+    """What this method of the ledger that runs returns; what it raises is raised here. Raises Unavailable where it has
+    not begun to answer for too long: it may be reading its store still."""
+    from cluster.errors import Unavailable
     from cluster.remote import LEDGER, Remote
 
-    return Remote(LEDGER).call_blocking(method, *arguments, seconds=LEDGER_SECONDS)
+    ledger, ends = Remote(LEDGER), time.monotonic() + LEDGER_SECONDS
+    while True:
+        try:
+            return ledger.call_blocking(method, *arguments, seconds=LEDGER_SECONDS)
+        except Unavailable:
+            if time.monotonic() > ends:
+                raise
+        time.sleep(POLL)
 
 
 def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
