@@ -4,7 +4,16 @@ from .agent import Agent
 from .artifacts import Artifact
 from .batching import batched
 from .context import Context, Mode
-from .errors import ChildFailed, NeedsBackground, Permanent, Retryable, RubatoError, SignalTimeout, StepOutcomeUnknown
+from .errors import (
+    ChildFailed,
+    MemoryConflict,
+    NeedsBackground,
+    Permanent,
+    Retryable,
+    RubatoError,
+    SignalTimeout,
+    StepOutcomeUnknown,
+)
 from .events import Progress, TextDelta, ToolCall
 from .policies import Background, Realtime, Resources, Retry
 
@@ -14,6 +23,7 @@ __all__ = [
     "Background",
     "ChildFailed",
     "Context",
+    "MemoryConflict",
     "Mode",
     "NeedsBackground",
     "Permanent",

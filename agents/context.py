@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from .artifacts import Artifact
 from .events import Emit
+from .memory import Memory
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -41,6 +42,15 @@ class Context(Protocol):
 
     @property
     def tenant(self) -> str: ...
+
+    @property
+    def session(self) -> str | None:
+        """The session that this run is a turn of, None where it belongs to none."""
+
+    @property
+    def memory(self) -> Memory:
+        """What the session remembers from turn to turn: one state of the agent's own making. Without a session it is
+        empty at first, and ends with the run."""
 
     @property
     def deadline(self) -> datetime:

@@ -78,6 +78,24 @@ class UnknownAgent(Permanent):
     """No agent of that name runs here."""
 
 
+class MemoryConflict(Permanent):
+    """Another run has written in the session since this one read it: read it again, and write what follows from that.
+
+    A new attempt would not: what a run has read is recorded. In real time the caller is told to ask again.
+    """
+
+    def __init__(self, session: str, version: int) -> None:
+        super().__init__(session, version)
+        self.session = session
+        self.version = version
+
+    def __str__(self) -> str:
+        return (
+            f"another run has written in session {self.session!r} since this one read version {self.version} of it;"
+            " read it again and write what follows from that, in a loop around both"
+        )
+
+
 class ChildFailed(Permanent):
     """A task that this run called has failed or was canceled: `task_id` is its id, `error` its error document."""
 

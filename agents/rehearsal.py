@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .branches import Wait
 from .events import Emitted
 from .journal import Journal, StepId, StepRecord
+from .memory import READ
 from .waits import Child, SignalSent
 
 Entry = StepRecord | Emitted | tuple[StepRecord, int]  # with a signal: the number of the one that a wait took
@@ -101,6 +102,8 @@ class Rehearsal:
         self.live()
         self.ran.append(str(step.id))
         self._record(step.id, step)
+        if step.id.name == READ:
+            self.flush()  # as a worker does
 
     async def emit(self, event: Emitted) -> None:
         self.live()

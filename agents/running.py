@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -15,10 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from pydantic import ValidationError
-from pydantic.errors import PydanticUserError
-
-from . import values
 from .agent import Agent
 from .artifacts import Artifact, ArtifactStore, keep
 from .batching import refuse_in_batch
@@ -31,7 +26,8 @@ from .events import Emit, Emitted, written
 from .failures import mark
 from .ids import derived_id
 from .journal import Cursor, Journal, StepId, StepRecord
-from .returns import return_type
+from .memory import Keeper, Memory, RunMemory, SessionMemory
+from .stepvalues import digest_of, read_as, type_of, usable, written_as
 from .waits import TIMED_OUT, Call, Waits
 
 T = TypeVar("T")
@@ -41,7 +37,8 @@ _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Who and where a run is; `timeout` is in seconds from now, `emitted` what earlier attempts sent outside steps."""
+    """Who and where a run is; `timeout` is in seconds from now, `emitted` what earlier attempts sent outside steps, and
+    `session` the one it belongs to."""
 
     mode: Mode
     task_id: str
@@ -49,6 +46,7 @@ class RunFacts:
     attempt: int = 1
     tenant: str = ""
     emitted: int = 0
+    session: str | None = None
 
 
 class Recorder(Protocol):
@@ -82,7 +80,7 @@ class RunContext:
 
     Without `waits` its host cannot wait: the run has a caller who does. `leave` then has the run go on in the
     background, for a reason, and does not return here; without it the caller takes no task. `live` has other agents
-    answer meanwhile.
+    answer meanwhile, and `keeper` has the state of the run's session.
     """
 
     def __init__(
@@ -94,6 +92,7 @@ class RunContext:
         waits: Waits | None = None,
         leave: Leave | None = None,
         live: Live | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._facts = facts
         self._journal = journal
@@ -108,6 +107,9 @@ class RunContext:
         self._began = time.monotonic()
         self._ends = self._began + facts.timeout
         self._began_at = datetime.now(UTC)
+        self._memory: Memory = RunMemory()
+        if facts.session is not None and keeper is not None:
+            self._memory = SessionMemory(facts.session, keeper, self._own, self._key_of)
 
     @property
     def mode(self) -> Mode:
@@ -126,6 +128,14 @@ class RunContext:
         return self._facts.tenant
 
     @property
+    def session(self) -> str | None:
+        return self._facts.session
+
+    @property
+    def memory(self) -> Memory:
+        return self._memory
+
+    @property
     def deadline(self) -> datetime:
         return self._began_at + timedelta(seconds=self._ends - self._began)
 
@@ -141,6 +151,9 @@ class RunContext:
         step = _here()
         if step is None:
             raise RubatoError("step_key is asked for outside of a step")
+        return self._key_of(step)
+
+    def _key_of(self, step: StepId) -> str:
         return derived_id(self._facts.tenant, self._facts.task_id, step.name, step.key)
 
     async def step(
@@ -160,11 +173,11 @@ class RunContext:
         if outer is not None and key is None:
             raise StepError(name, f"runs inside of step {str(outer)!r}, which a replay skips; give it a key=")
         with self._cursor.enter(name, key) as step:
-            digest = _digest(step, args)
-            kind = _type(step, fn, returns)
+            digest = digest_of(step, args)
+            kind = type_of(step, fn, returns)
             recorded = self._journal.find(step, digest)
             if recorded is not None:
-                return _read(step, kind, recorded.value)
+                return read_as(step, kind, recorded.value)
             self._branches.begin()
             try:
                 await self._may_start(step, once)
@@ -187,8 +200,8 @@ class RunContext:
 
     async def _record(self, step: StepId, digest: str, kind: Any, value: Any) -> Any:
         """Record the value and return it as every replay will: as it comes back from JSON."""
-        text = _write(step, kind, value)
-        read = _read(step, kind, text)
+        text = written_as(step, kind, value)
+        read = read_as(step, kind, text)
         await self._keep(StepRecord(step, digest, text))
         return read
 
@@ -200,6 +213,21 @@ class RunContext:
             raise
         self._journal.add(record)
         return record
+
+    async def _own(self, name: str, args: tuple[Any, ...], reach: Callable[[StepId], Awaitable[str]]) -> str:
+        """As agents.memory.Own has it."""
+        if self._branches.suspended:
+            await self._branches.refuse()
+        outer = _here()
+        if outer is not None:
+            raise StepError(name, f"is done inside of step {str(outer)!r}, which a replay skips; do it between steps")
+        with self._cursor.enter(name, None) as step, self._branches.moving():
+            digest = digest_of(step, args)
+            recorded = self._journal.find(step, digest)
+            if recorded is not None:
+                return recorded.value
+            await self._recorder.may_start()
+            return (await self._keep(StepRecord(step, digest, await reach(step)))).value
 
     async def emit(self, event: Emit) -> None:
         """Tell the listeners, unless an earlier attempt already did."""
@@ -257,7 +285,7 @@ class RunContext:
     ) -> Any:
         """The payload of the next signal of that name. Raises TimeoutError where none came in time."""
         async with self._waiting(name, key, "signal ") as (step, waits):
-            kind = _usable(step, Any if returns is None else returns)
+            kind = usable(step, Any if returns is None else returns)
             record = await waits.signal(step, name, timeout)
             if record.value == TIMED_OUT:
                 raise SignalTimeout(f"no signal {name!r} came in time")
@@ -269,8 +297,8 @@ class RunContext:
         """The output of another agent, which runs as a task of its own. Raises ChildFailed where it failed."""
         to = target(agent, returns)
         async with self._between(f"call {to.name}", key) as step:
-            _usable(step, to.kind)
-            call = Call(step, _digest(step, (to.name, input)), to.name, str(step), partial(to.write, input))
+            usable(step, to.kind)
+            call = Call(step, digest_of(step, (to.name, input)), to.name, str(step), partial(to.write, input))
             record = await (self._called(call) if self._waits is None else self._waits.call(call))
             return outcome(to, self._child_id(step), record)
 
@@ -286,7 +314,7 @@ class RunContext:
         """The outputs of another agent for all inputs, in their order. Raises ChildFailed where one failed."""
         to = target(agent, returns)
         async with self._between(f"map {to.name}", key) as step:
-            _usable(step, to.kind)
+            usable(step, to.kind)
             given = several(step, inputs, parallel)
             with self._branches.moving():
                 calls = [each async for each in self._calls(step, to, given)]
@@ -299,7 +327,7 @@ class RunContext:
         """A call for each input of a map, whose key is its place."""
         async for place, input in _breathing(inputs):
             child = StepId(step.name, f"{step.key}/{place}")
-            yield Call(child, _digest(child, (to.name, input)), to.name, str(step), partial(to.write, input))
+            yield Call(child, digest_of(child, (to.name, input)), to.name, str(step), partial(to.write, input))
 
     async def _outputs(self, to: Target, found: Sequence[tuple[Call, StepRecord]]) -> AsyncIterator[Any]:
         async for _, (called, record) in _breathing(found):
@@ -376,55 +404,9 @@ async def _call(step: StepId, fn: Callable[..., Any], args: tuple[Any, ...], can
         raise
 
 
-def _digest(step: StepId, args: tuple[Any, ...]) -> str:
-    try:
-        return values.digest(args)
-    except ValueError as error:
-        raise StepError(str(step), str(error)) from None
-
-
-def _type(step: StepId, fn: Callable[..., Any], returns: Any) -> Any:
-    """The type to record; an unusable one is refused here, before the function has done anything."""
-    if not callable(fn):
-        if inspect.iscoroutine(fn):
-            fn.close()
-        raise StepError(str(step), f"needs a function and its arguments, and was given {type(fn).__name__}")
-    return _usable(step, return_type(fn, returns))
-
-
-def _usable(step: StepId, kind: Any) -> Any:
-    """The type as it is. Raises StepError for one that nothing can be read as."""
-    try:
-        values.adapter(kind)
-    except (PydanticUserError, NameError, TypeError) as error:
-        raise StepError(str(step), f"its type {values.label(kind)} cannot be recorded: {values.brief(error)}") from None
-    return kind
-
-
-def _write(step: StepId, kind: Any, value: Any) -> str:
-    try:
-        return values.encode(kind, value)
-    except (ValueError, TypeError, AttributeError, RecursionError, PydanticUserError) as error:
-        raise StepError(
-            str(step), f"its value ({type(value).__name__}) has no JSON form: {values.brief(error)}"
-        ) from None
-
-
-def _read(step: StepId, kind: Any, text: str) -> Any:
-    try:
-        return values.decode(kind, text)
-    except ValidationError as error:
-        raise StepError(str(step), f"its value does not fit its type {values.label(kind)}: {_first(error)}") from None
-
-
 async def _breathing(items: Sequence[T]) -> AsyncIterator[tuple[int, T]]:
     """The items with their places; where there are many, the loop gets a turn now and then."""
     for place, item in enumerate(items):
         if place % 500 == 499:
             await asyncio.sleep(0)
         yield place, item
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"

@@ -26,10 +26,11 @@ from .journal import Journal
 from .policies import Background
 from .rehearsal import Crash, Kept, Rehearsal
 from .running import RunContext, RunFacts
+from .talks import Session
 from .values import decode, encode
 from .waits import Child, News, SignalSent, Waits
 
-__all__ = ["Crash", "Host", "Waiting"]
+__all__ = ["Crash", "Host", "Session", "Waiting"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -81,14 +82,21 @@ class Host(Generic[In, Out]):
         mode: Mode = Mode.BACKGROUND,
         folder: Path | None = None,
         agents: Iterable[Agent[Any, Any]] = (),
+        session: Session | None = None,
     ) -> None:
         known: dict[str, Agent[Any, Any]] = {each.name: each for each in (*agents, agent)}
-        self._open(agent, mode, _Family(known, FolderArtifacts(folder or self._scratch())))
+        self._open(agent, mode, _Family(known, FolderArtifacts(folder or self._scratch())), session=session)
         for each in known.values():
             each.setup()
 
     def _open(
-        self, agent: Agent[In, Out], mode: Mode, family: _Family, call: Child | None = None, depth: int = 0
+        self,
+        agent: Agent[In, Out],
+        mode: Mode,
+        family: _Family,
+        call: Child | None = None,
+        depth: int = 0,
+        session: Session | None = None,
     ) -> None:
         self.agent = agent
         self.mode = mode
@@ -98,6 +106,7 @@ class Host(Generic[In, Out]):
         self.children: dict[str, Host[Any, Any]] = {}
         self.outcome: str | None = None  # of a child that has ended, as its parent's journal has it
         self.artifacts = family.artifacts
+        self.session = session
         self._family = family
         self._call = call
         self._depth = depth
@@ -184,9 +193,10 @@ class Host(Generic[In, Out]):
     async def _run(self, rehearsal: Rehearsal, given: Any, seconds: float) -> Out:
         journal = Journal(self.journal)
         outside = sum(1 for event in self.events if not event.step)
-        facts = RunFacts(self.mode, self.task_id, seconds, attempt=self.attempts, emitted=outside)
+        session = None if self.session is None else self.session.id
+        facts = RunFacts(self.mode, self.task_id, seconds, attempt=self.attempts, emitted=outside, session=session)
         waits = self._waits(journal, rehearsal) if self.mode is Mode.BACKGROUND else None
-        context = RunContext(facts, journal, rehearsal, self.artifacts, waits)
+        context = RunContext(facts, journal, rehearsal, self.artifacts, waits, keeper=self.session)
         self._live = waits
         try:
             return await self._output(context, given)

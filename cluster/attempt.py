@@ -23,9 +23,11 @@ from . import verdicts, waits
 from .callees import Callees
 from .claims import Claim, Ending, News, Verdict
 from .durable import Durable, within_limit
+from .keepers import SessionKeeper
 from .lease import Lease
 from .pace import Pace
 from .reports import Line
+from .sessions import SessionLink
 from .tasklog import speaking
 
 log = logging.getLogger("rubato.task")
@@ -48,6 +50,7 @@ class Tools:
     artifacts: Callable[[str], ArtifactStore]
     pace: Pace
     callees: Callees
+    sessions: SessionLink
     result_bytes: int  # that may be recorded at once
     over: Callable[[], None]
     overdue: Callable[[Attempt], None]
@@ -176,7 +179,7 @@ class Attempt:
             raise UnknownAgent(f"this worker has no agent {task.agent!r}; deploy it, then submit again")
         store = self._tools.artifacts(task.tenant)
         left, _ = limit(claim)
-        facts = RunFacts(Mode.BACKGROUND, task.id, left, task.attempts, task.tenant, claim.emitted)
+        facts = RunFacts(Mode.BACKGROUND, task.id, left, task.attempts, task.tenant, claim.emitted, task.session)
         journal = Journal(claim.journal)
         durable = Durable(
             *(claim, self._policy, self.line, self.lease),
@@ -187,11 +190,20 @@ class Attempt:
         )
         for news in self._news:
             self._waits.hear(news)
-        context = RunContext(facts, journal, durable, store, self._waits)
+        context = RunContext(facts, journal, durable, store, self._waits, keeper=self._keeper(facts.session))
         given = read_input(type(agent), task.input)
         with reading_from(store):
             output = await agent.run(context, given)
         return within_limit(self._tools.result_bytes, write_output(type(agent), output))
+
+    def _keeper(self, session: str | None) -> SessionKeeper | None:
+        """What the task's session remembers; an attempt waits for a ledger that is away."""
+        if session is None:
+            return None
+        task, tools = self.claim.task, self._tools
+        return SessionKeeper(
+            tools.sessions, (task.tenant, task.agent, session), tools.result_bytes, pauses=tools.pace.pauses
+        )
 
     def _interrupted(self) -> Verdict:
         task = self.claim.task

@@ -10,6 +10,7 @@ from agents.journal import StepRecord
 from agents.waits import News as News
 from agents.waits import SignalSent as SignalSent
 
+from .sessions import SessionLink
 from .task import Origin, Submission, Task
 
 LEASE = 15.0  # seconds a claim holds after the worker sent a heartbeat that lists it
@@ -143,6 +144,10 @@ class WorkerLink(Protocol):
         A claim of this worker that is neither held nor handed over by an open or newer call never arrived, and goes
         back to the queue free of charge.
         """
+
+
+class PoolLink(WorkerLink, SessionLink, Protocol):
+    """The ledger as a worker of the pool sees it, whose runs may have sessions."""
 
 
 class HolderLink(WorkerLink, Protocol):

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from .apikeys import ApiKey
 from .limits import Rule
 from .schedule import Schedule
-from .sessions import Memory
+from .sessions import SessionLink
 from .stats import Figures, Measures
 from .task import Event, Filter, Once, Step, Submission, Submitted, Task
 
@@ -63,7 +63,7 @@ class Keys(NamedTuple):
     made: bool  # whether there ever was one: from then on nobody gets in without
 
 
-class LedgerClient(Protocol):
+class LedgerClient(SessionLink, Protocol):
     """The ledger as the gateway sees it.
 
     Every method may raise Unavailable, after it has tried for a while; what it was asked to write may then be
@@ -185,16 +185,3 @@ class LedgerClient(Protocol):
 
     async def keys_since(self, version: str) -> Keys | None:
         """All that those who check keys need to know, None where nothing changed since that version."""
-
-    # sessions
-
-    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
-        """What the session remembers."""
-
-    async def remember(
-        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
-    ) -> Memory:
-        """The memory with this value, once it is durable. Raises Conflict where `version` is not the newest.
-
-        The same write sent again, by its `writer`, is done once.
-        """

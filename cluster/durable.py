@@ -7,6 +7,7 @@ from agents import Background, Permanent
 from agents.errors import InvalidOutput, StepError
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
+from agents.memory import READ
 from agents.waits import Child
 
 from .callees import Callees, called
@@ -59,11 +60,11 @@ class Durable:
             await self._lease.held()
 
     async def record(self, step: StepRecord) -> None:
-        """Returns after the commit, where the policy is to wait for it. Raises StepError for a value over the
-        limit."""
+        """Returns after the commit, where the policy is to wait for it; and always for what was read of a session: a
+        write that follows from it must not be followed by another read. Raises StepError for a value over the limit."""
         if excess := beyond(self._limit, step.value):
             raise StepError(str(step.id), f"its value is {excess}")
-        await self._put(StepDone(step, self._pace.now()))
+        await self._put(StepDone(step, self._pace.now()), firmly=step.id.name == READ)
 
     async def take(self, step: StepRecord, signal: int | None) -> None:
         await self._put(StepDone(step, self._pace.now(), signal))
@@ -88,8 +89,8 @@ class Durable:
             raise Permanent(f"a {event.type} event is {excess}")
         await self._line.emit(event)
 
-    async def _put(self, entry: Entry) -> None:
-        if self._sync:
+    async def _put(self, entry: Entry, *, firmly: bool = False) -> None:
+        if self._sync or firmly:
             await self._line.record(entry)
         else:
             await self._line.emit(entry)

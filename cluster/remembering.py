@@ -33,7 +33,9 @@ class Remembering:
 
         def apply(book: Book, stored: Session | None) -> Memory:
             stored = book.writes.sessions.get(new.ref, stored)
-            book.writes.sessions[new.ref] = written = succeed(stored, new)
+            written = succeed(stored, new)
+            if written is not stored:  # which is here without its value
+                book.writes.sessions[new.ref] = written
             return Memory(written.version, value)
 
         memory: Memory = await self._ticks.ask(

@@ -25,7 +25,7 @@ from .errors import Unavailable
 from .limits import Rule
 from .pool import Losses
 from .schedule import Schedule
-from .sessions import Memory
+from .sessions import Memory, SessionLink
 from .stats import Figures, Measures
 from .task import Filter, Once, Step, Submission, Submitted, Task
 
@@ -37,7 +37,7 @@ DETOUR = 30.0  # seconds for which calls go through Ray once the door could not 
 
 METHODS = tuple(
     name
-    for contract in (LedgerClient, WorkerLink, HolderLink, Losses)
+    for contract in (LedgerClient, SessionLink, WorkerLink, HolderLink, Losses)
     for name, member in vars(contract).items()
     if isfunction(member) and not name.startswith("_")
 )
@@ -329,6 +329,14 @@ class RemoteLink:
 
     async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
         return cast(Task, await self._ledger.call("promote", worker, call, promotion))
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        return cast(Memory, await self._ledger.call("memory", tenant, agent, session))
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        return cast(Memory, await self._ledger.call("remember", tenant, agent, session, version, value, writer))
 
     def beat(self, worker: str, seen: Picture) -> Beat:
         return cast(Beat, self._ledger.call_blocking("beat", worker, seen, seconds=5.0))

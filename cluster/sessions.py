@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .errors import Conflict
 
@@ -35,6 +35,22 @@ class Session(NamedTuple):
     @property
     def memory(self) -> Memory:
         return Memory(self.version, self.value)
+
+
+class SessionLink(Protocol):
+    """The ledger as a run sees it that has a session. Each method may raise Unavailable, and the same call may then be
+    made again."""
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        """What the session remembers."""
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        """The memory with this value, once it is durable. Raises Conflict where `version` is not the newest.
+
+        The same write sent again, by its `writer`, is done once.
+        """
 
 
 def succeed(stored: Session | None, new: Session) -> Session:

@@ -148,6 +148,7 @@ class Options(NamedTuple):
     limit_key: str = DEFAULT_KEY
     deadline: float | None = None
     retry: dict[str, float] | None = None
+    session: str | None = None
 
 
 class Submission(NamedTuple):

@@ -18,7 +18,7 @@ from agents.artifacts import ArtifactStore, artifact_store
 from .attempt import Attempt, Tools, Why, limit
 from .callees import Callees, callees_of
 from .calls import Calls, held_as
-from .claims import Beat, Claim, Ending, Held, Hello, Orders, Picture, Verdict, WorkerLink
+from .claims import Beat, Claim, Ending, Held, Hello, Orders, Picture, PoolLink, Verdict
 from .durable import RESULT_BYTES
 from .errors import Unavailable
 from .heartbeat import Heartbeat
@@ -41,7 +41,7 @@ class Worker:
         self,
         hello: Hello,
         agents: Mapping[str, Agent[Any, Any]],
-        link: WorkerLink,
+        link: PoolLink,
         artifacts_url: str,
         *,
         die: Callable[[], None],
@@ -60,7 +60,7 @@ class Worker:
         self.heartbeat = Heartbeat(hello.id, link, self._calls, self._heard, die, self._pace)
         known = callees if callees is not None else callees_of(map(type, agents.values()))
         self._tools = Tools(
-            *(_stores(artifacts_url), self._pace, known, result_bytes), self._look_for_end, self._poisoned_by
+            *(_stores(artifacts_url), self._pace, known, link, result_bytes), self._look_for_end, self._poisoned_by
         )
         self._attempts: dict[Held, Attempt] = {}  # until their verdicts are durable
         self._runs: set[asyncio.Task[None]] = set()  # until they have unwound

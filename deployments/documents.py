@@ -49,6 +49,7 @@ def task_json(task: Task, why: Why | None = None) -> str:
         parent_id=_text(task.parent_id) if task.parent_id else NULL,
         batch_id=_text(task.batch_id) if task.batch_id else NULL,
         schedule=_text(task.schedule) if task.schedule else NULL,
+        session=_text(task.session),
     )
 
 

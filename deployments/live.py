@@ -18,6 +18,8 @@ from agents.errors import Overloaded
 from agents.ids import new_id
 from agents.journal import Journal
 from agents.running import RunContext, RunFacts
+from cluster.keepers import SessionKeeper
+from cluster.sessions import SessionLink
 from cluster.task import Task
 
 from .answers import CACHE_BYTES, Answer, Answers
@@ -80,6 +82,7 @@ class LiveRuns:
         policy: Realtime,
         artifacts: Callable[[str], ArtifactStore],
         promoter: Promoter,
+        sessions: SessionLink,
         reach: Reach,
         measures: Measures,
         cache_bytes: int = CACHE_BYTES,
@@ -89,6 +92,7 @@ class LiveRuns:
         self._policy = policy
         self._artifacts = artifacts
         self._promoter = promoter
+        self._sessions = sessions
         self._reach = reach
         self._measures = measures
         self._slots = Slots(policy.slots)
@@ -204,10 +208,11 @@ class LiveRuns:
             await self._slots.wait()
             run.has_slot = True
         began = monotonic()
-        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, tenant=ask.tenant)
+        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, tenant=ask.tenant, session=ask.session)
         leave, artifacts = run.left if run.becomes else None, self._artifacts(ask.tenant)
         run.subagents = live = Subagents(run, self._reach)
-        run.context = RunContext(facts, Journal(), run.recorder, artifacts, leave=leave, live=live)
+        keeper = self._keeper(ask)
+        run.context = RunContext(facts, Journal(), run.recorder, artifacts, leave=leave, live=live, keeper=keeper)
         output = await of_agent(run.name, self._agent.run(run.context, ask.given), artifacts)
         text = written(type(self._agent), output)
         took = monotonic() - began
@@ -298,8 +303,8 @@ class LiveRuns:
     async def _simply(self, ask: Ask, ends: float) -> bytes | None:
         """The agent's simple answer, if it gives one in time."""
         left = min(self._policy.simple_time, ends - monotonic())
-        facts, artifacts = RunFacts(Mode.REALTIME, new_id(), left, tenant=ask.tenant), self._artifacts(ask.tenant)
-        context = RunContext(facts, Journal(), Silence(), artifacts)
+        facts = RunFacts(Mode.REALTIME, new_id(), left, tenant=ask.tenant, session=ask.session)
+        context = RunContext(facts, Journal(), Silence(), self._artifacts(ask.tenant), keeper=self._keeper(ask))
         self._simple += 1
         try:
             async with asyncio.timeout(left):
@@ -315,6 +320,12 @@ class LiveRuns:
             self._simple -= 1
 
     # small things
+
+    def _keeper(self, ask: Ask) -> SessionKeeper | None:
+        """Of what the session of the run remembers."""
+        if ask.session is None:
+            return None
+        return SessionKeeper(self._sessions, (ask.tenant, self._agent.name, ask.session))
 
     def _door(self, ask: Ask, *, fresh: bool) -> Door:
         policy, slots = self._policy, self._slots

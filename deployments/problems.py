@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from agents import NeedsBackground, Permanent, Retryable, RubatoError
+from agents import MemoryConflict, NeedsBackground, Permanent, Retryable, RubatoError
 from agents.artifacts import ArtifactMissing
 from agents.errors import InvalidInput, NotLoadable, Overloaded
 from agents.ids import new_id
@@ -188,6 +188,7 @@ _TABLE: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (Fenced, _down),
     (StoreProblem, _down),
     (NotLoadable, _not_loadable),
+    (MemoryConflict, lambda error: conflict(f"{_sentence(error)} Or ask again.", "/problems/memory-conflict")),
     (NeedsBackground, lambda error: must_wait(_sentence(error))),
     (Permanent, lambda error: agent_failed(str(error))),
     (Retryable, lambda error: unavailable(str(error) or "The agent asks to try again later.", error.after or 1.0)),

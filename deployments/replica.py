@@ -34,6 +34,7 @@ from .gateway.answers import accepted
 from .gateway.forms import refuse_query
 from .gateway.headers import idempotency_key
 from .gateway.pausing import pause, resume
+from .gateway.sessions import keyed_by, session_of
 from .gateway.submitting import Order, submission
 from .ladder import Rung
 from .live import LiveRuns, Load, Told, problem_of_run
@@ -88,7 +89,7 @@ class Replica:
         self._description = json.dumps(describe(entry)).encode()
         self._policy = policy
         self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
-        self._runs = LiveRuns(agent, policy, artifacts, self._promoter, links.reach, links.measures)
+        self._runs = LiveRuns(agent, policy, artifacts, self._promoter, ledger, links.reach, links.measures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -126,7 +127,7 @@ class Replica:
 
     def _sub_ask(self, asked: SubAsk) -> Ask:
         policy, given = self._policy, read_input(self._agent, asked.input)
-        key = values.digest((asked.tenant, given)) if policy.cache_ttl > 0 else ""
+        key = values.digest((asked.tenant, given, None)) if policy.cache_ttl > 0 else ""
         task = self._child(asked) if asked.may_leave and self._agent.background else None
         patience = min(policy.deadline, asked.seconds)
         joins = bool(key) and task is None
@@ -183,9 +184,10 @@ class Replica:
         try:
             key = idempotency_key(Request(scope)) if b"idempotency-key" in headers else ""
             prefers = preference(_values(scope, b"prefer")) if b"prefer" in headers else NONE
-            task_id = derived_id(caller_of(scope).tenant, f"{self._route}/run", key) if key else new_id()
+            session = session_of(scope)
+            task_id = derived_id(caller_of(scope).tenant, keyed_by(self._route, session), key) if key else new_id()
             body = await _body(scope, receive, self._limit)
-            ask = self._ask(scope, prefers, task_id, key, body)
+            ask = self._ask(scope, prefers, task_id, key, session, body)
             if key:
                 response = await self._answered_before(ask, body, prefers)
             if not live and response is None:
@@ -204,24 +206,24 @@ class Replica:
         if problem is not None:
             await _refuse(_known_as(problem, task_id), scope, receive, send)
 
-    def _ask(self, scope: Scope, prefers: Preference, task_id: str, key: str, body: bytes) -> Ask:
+    def _ask(self, scope: Scope, prefers: Preference, task_id: str, key: str, session: str | None, body: bytes) -> Ask:
         """What the caller wants. Raises InvalidInput, Refused."""
         given, policy, caller = self._input(body), self._policy, caller_of(scope)
         wait = math.inf if prefers.wait is None else prefers.wait
         patience = min(policy.deadline, wait, before_serve(_values(scope, TIMEOUT)))
         takes = prefers.respond_async and caller.submits and self._agent.background is not None
-        task = self._becomes(caller.tenant, task_id, key, body) if takes else None
+        task = self._becomes(caller.tenant, task_id, key, session, body) if takes else None
         if policy.cache_ttl <= 0:
-            return Ask(task_id, given, patience, task=task, tenant=caller.tenant)
+            return Ask(task_id, given, patience, task=task, tenant=caller.tenant, session=session)
         oldest = oldest_taken(_values(scope, b"cache-control"))
-        question, joins = values.digest((caller.tenant, given)), oldest > 0 and not key
-        return Ask(task_id, given, patience, question, oldest, joins, task, tenant=caller.tenant)
+        question, joins = values.digest((caller.tenant, given, session)), oldest > 0 and not key
+        return Ask(task_id, given, patience, question, oldest, joins, task, tenant=caller.tenant, session=session)
 
-    def _becomes(self, tenant: str, task_id: str, key: str, body: bytes) -> Submission:
+    def _becomes(self, tenant: str, task_id: str, key: str, session: str | None, body: bytes) -> Submission:
         """The task that a run of this input may become."""
-        order = Order(self._entry, (body.decode().strip(" \t\r\n"),), Options(), bodies.parse(body))
-        route, now = f"{self._route}/run", time.time()
-        return submission(order, tenant=tenant, route=route, key=key, now=now, ids=[task_id])
+        text, options = body.decode().strip(" \t\r\n"), Options(session=session)
+        order, now = Order(self._entry, (text,), options, bodies.parse(body)), time.time()
+        return submission(order, tenant=tenant, route=keyed_by(self._route, session), key=key, now=now, ids=[task_id])
 
     async def _answered_before(self, ask: Ask, body: bytes, prefers: Preference) -> Response | None:
         """The answer to a request whose run was promoted before."""

@@ -45,7 +45,8 @@ class Ask(NamedTuple):
 
     `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
     seconds will do. With `joins` it may share a run with equal ones. `task` is what its run may become, where the
-    caller takes a task. `telling` hears of the steps and events. `depth` counts the runs that called one another.
+    caller takes a task. `telling` hears of the steps and events. `depth` counts the runs that called one another. The
+    run may be a turn of a `session`.
     """
 
     task_id: str
@@ -58,6 +59,7 @@ class Ask(NamedTuple):
     telling: Telling | None = None
     tenant: str = ""
     depth: int = 0
+    session: str | None = None
 
 
 class Run:

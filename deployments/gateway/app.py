@@ -78,7 +78,7 @@ def _add_agents(app: FastAPI, runs: Runs) -> None:
         "POST /v1/agents/{name}/run",
         runs.run,
         "Run an agent",
-        *(doc.NAME, doc.PREFER, doc.KEY),
+        *(doc.NAME, doc.SESSION, doc.PREFER, doc.KEY),
         body="application/json",
         answers={200: "application/json", 202: schemas.Task},
         problems=[400, 404, 409, 413, 429, 503, 504],

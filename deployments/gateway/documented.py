@@ -74,6 +74,9 @@ LIMIT_KEY = parameter(
 )
 SHA256 = parameter("sha256", "path", {"type": "string", "pattern": "^[0-9a-f]{64}$"})
 KEY = parameter("Idempotency-Key", "header", {**TEXT, "minLength": 1, "maxLength": 255}, "Sent twice, done once.")
+SESSION = parameter(
+    "session", "query", {**TEXT, "minLength": 1, "maxLength": 255}, "Whose memory the run reads and writes."
+)
 PREFER = parameter("Prefer", "header", TEXT, "RFC 7240: `wait=S`, at most 300, and for runs `respond-async`.")
 LAST_EVENT = parameter("Last-Event-ID", "header", {"type": "integer", "minimum": 0}, "The last event that was seen.")
 DISPOSITION = parameter("Content-Disposition", "header", TEXT, "Its filename is the name, unless `name` is given.")

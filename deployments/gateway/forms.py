@@ -68,6 +68,12 @@ def _no_agents_key(key: str) -> str:
     return key
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must have no characters that cannot be printed")
+    return text
+
+
 def _id(text: str) -> str:
     if not is_id(text):
         raise ValueError("must be an id: a UUID in lower case, as answers show it")
@@ -86,6 +92,7 @@ Short = Annotated[str, Field(strict=True, min_length=1, max_length=255), AfterVa
 LimitKey = Annotated[
     Short, AfterValidator(_no_agents_key), Field(json_schema_extra={"not": {"pattern": f"^{AGENT_KEY}"}})
 ]
+SessionId = Annotated[Short, AfterValidator(_printable)]
 Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
@@ -121,6 +128,7 @@ class TaskOptions(CommonOptions):
 
     run_at: Annotated[Moment | None, Field(description="not before this moment")] = None
     deadline: Annotated[Moment | None, Field(description="the end of all: later it neither starts nor goes on")] = None
+    session: Annotated[SessionId | None, Field(description="whose memory the run reads and writes")] = None
 
     @field_validator("deadline")
     @classmethod
@@ -155,6 +163,7 @@ class _Which(Form):
     batch_id: Id | None = None
     parent_id: Id | None = None
     idempotency_key: Short | None = None
+    session: SessionId | None = None
 
     @property
     def filter(self) -> Filter:

@@ -23,6 +23,7 @@ from .accepting import Accepting
 from .answers import accepted, failed, json_answer
 from .headers import idempotency_key
 from .services import Services, tenant_of
+from .sessions import keyed_by, session_of
 from .submitting import named_agent, read_run, submission
 
 
@@ -55,9 +56,10 @@ class Runs:
         if not prefers.respond_async or entry.agent.background is None:
             raise Refused(_not_here(entry))
         demand(caller_of(request.scope), SUBMITS)
-        tenant, key, route = tenant_of(request), idempotency_key(request), f"/v1/agents/{entry.name}/run"
+        tenant, key, session = tenant_of(request), idempotency_key(request), session_of(request.scope)
+        route = keyed_by(f"/v1/agents/{entry.name}", session)
         limit = self._services.limits.input
-        order = read_run(entry, await bodies.read(request, limit, "The input"), limit)
+        order = read_run(entry, await bodies.read(request, limit, "The input"), limit, session)
         id = derived_id(tenant, route, key) if key else new_id()
         asked = submission(order, tenant=tenant, route=route, key=key, now=time.time(), ids=[id])
         return _answer(await self._accepting.follow(asked, prefers), prefers)

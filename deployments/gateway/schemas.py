@@ -86,6 +86,7 @@ class Task(Document):
     parent_id: UUID | None
     batch_id: UUID | None
     schedule: str | None
+    session: str | None
 
 
 class TaskList(Document):

@@ -68,12 +68,12 @@ def read_batch(catalog: Catalog, body: bytes, limit: int) -> Order:
     return Order(entry, texts, options, whole)
 
 
-def read_run(entry: Entry, body: bytes, limit: int) -> Order:
+def read_run(entry: Entry, body: bytes, limit: int, session: str | None = None) -> Order:
     """The order in a body that is the input itself. Raises Refused."""
     whole = parse(body)
     text = body.decode().strip(" \t\r\n")
     check_input(entry, text, limit)
-    return Order(entry, (text,), Options(), whole)
+    return Order(entry, (text,), Options(session=session), whole)
 
 
 def read_options(form: CommonOptions, entry: Entry) -> Options:
@@ -84,9 +84,11 @@ def read_options(form: CommonOptions, entry: Entry) -> Options:
             retry = asdict(replace(entry.agent.background.retry, **given))
         except ValueError as error:
             raise Refused(invalid_request("Mend what is listed in `errors`.", (f"options.{error}",))) from None
-    run_at, deadline = (form.run_at, form.deadline) if isinstance(form, TaskOptions) else (None, None)
+    run_at, deadline, session = (
+        (form.run_at, form.deadline, form.session) if isinstance(form, TaskOptions) else (None, None, None)
+    )
     fixed = (form.timeout, form.max_attempts, tuple(form.tags), form.limit_key)
-    return Options(form.priority, run_at, *fixed, deadline, retry)
+    return Options(form.priority, run_at, *fixed, deadline, retry, session)
 
 
 def submission(
@@ -99,7 +101,7 @@ def submission(
     timeout = options.timeout or policy.timeout
     attempts = options.max_attempts or policy.max_attempts
     fixed = (options.priority, tags, batch_id, attempts, timeout, now, options.limit_key, options.deadline)
-    extra, run_at = extra_json(retry=options.retry), options.run_at or 0.0
+    extra, run_at = extra_json(retry=options.retry, session=options.session), options.run_at or 0.0
     tasks = tuple(
         Task(tenant, id, entry.name, entry.version, text, *fixed, extra=extra, run_at=run_at)
         for id, text in zip(ids, order.texts, strict=True)

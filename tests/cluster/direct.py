@@ -12,6 +12,7 @@ from cluster.claims import Answer, Beat, Hello, Orders, Picture, Promotion, Repo
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
+from cluster.sessions import Memory
 from cluster.store import Store
 from cluster.task import Task
 
@@ -32,6 +33,16 @@ class Direct:
 
     async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
         return cast(Task, await self._perhaps(lambda: self.ledger.promote(worker, call, promotion)))
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        return cast(Memory, await self._perhaps(lambda: self.ledger.memory(tenant, agent, session)))
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        return cast(
+            Memory, await self._perhaps(lambda: self.ledger.remember(tenant, agent, session, version, value, writer))
+        )
 
     def beat(self, worker: str, seen: Picture) -> Beat:
         answer = asyncio.run_coroutine_threadsafe(self.ledger.beat(worker, seen), self.loop)

@@ -26,6 +26,7 @@ from cluster.claims import (
     Verdict,
 )
 from cluster.errors import Unavailable
+from cluster.sessions import Memory, Session, SessionRef, succeed
 from cluster.task import Task
 
 from .making import task
@@ -79,6 +80,7 @@ class MemoryLink:
         self.hellos: list[Hello] = []  # of the pulls
         self.outstanding = 0  # pulls without an answer
         self.stopping = False
+        self.sessions: dict[SessionRef, Session] = {}
         self._told: set[Held] = set()  # cancels; a heartbeat repeats them
         self._parked: dict[str, tuple[Hello, int, asyncio.Future[Orders]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,6 +123,17 @@ class MemoryLink:
         await self.until(lambda: all(self._is_over(row) for row in rows))
 
     # what a worker does
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        found = self.sessions.get((tenant, agent, session))
+        return Memory() if found is None else found.memory
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        new = Session(tenant, agent, session, version, value, writer, 0.0)
+        self.sessions[new.ref] = written = succeed(self.sessions.get(new.ref), new)
+        return written.memory
 
     async def pull(self, worker: Hello, call: int) -> Orders:
         self.outstanding += 1

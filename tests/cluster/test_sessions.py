@@ -77,6 +77,13 @@ async def test_of_writes_at_once_that_follow_from_one_version_one_is_done(ledger
     assert await ledger.memory("", "support", "s") == done[0]
 
 
+async def test_a_write_that_is_sent_again_changes_nothing(ledger: Ledger) -> None:
+    first = await ledger.remember("", "support", "s", 0, '"a"', "w1")
+
+    assert await ledger.remember("", "support", "s", 0, '"a"', "w1") == first
+    assert await ledger.memory("", "support", "s") == first
+
+
 async def test_nothing_is_lost_by_those_who_read_again_after_a_conflict(ledger: Ledger) -> None:
     async def count(writer: int) -> None:
         for turn in range(20):

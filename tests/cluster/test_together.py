@@ -21,6 +21,7 @@ from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.pace import Pace
+from cluster.sessions import Memory
 from cluster.sqlite import SqliteStore
 from cluster.store import Store, StoreFailed, Writes
 from cluster.task import Filter, Once, Step, Task
@@ -192,6 +193,14 @@ class Link:
 
     async def report(self, worker: Hello, call: int, reports: tuple[Report, ...]) -> Answer:
         return await self._ask(lambda ledger: ledger.report(worker, call, reports))
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        return await self._ask(lambda ledger: ledger.memory(tenant, agent, session))
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        return await self._ask(lambda ledger: ledger.remember(tenant, agent, session, version, value, writer))
 
     def beat(self, worker: str, seen: Picture) -> Beat:
         asked = self._ask(lambda ledger: ledger.beat(worker, seen))

@@ -42,12 +42,13 @@ class Call:
         self.reading.set()
         self._chunks = list(chunks or (b"",))
         pairs = headers.items() if isinstance(headers, dict) else headers or []
+        path, _, query = path.partition("?")
         scope = {
             "type": "http",
             "method": method,
             "path": root_path + path,
             "root_path": root_path,
-            "query_string": b"",
+            "query_string": query.encode(),
             CALLER: ANYBODY,
             CHECKS: Always(),
             "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],

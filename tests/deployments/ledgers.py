@@ -14,6 +14,7 @@ from cluster.claims import Answer, Beat, Claim, Ending, Hello, Orders, Picture, 
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
+from cluster.sessions import Memory
 from cluster.task import Task
 from cluster.waits import Waits
 
@@ -103,6 +104,14 @@ class Direct:
 
     async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:
         return await self._ledger.promote(worker, call, promotion)
+
+    async def memory(self, tenant: str, agent: str, session: str) -> Memory:
+        return await self._ledger.memory(tenant, agent, session)
+
+    async def remember(
+        self, tenant: str, agent: str, session: str, version: int, value: str, writer: str = ""
+    ) -> Memory:
+        return await self._ledger.remember(tenant, agent, session, version, value, writer)
 
     def beat(self, worker: str, seen: Picture) -> Beat:
         beat = self._ledger.beat(worker, seen)

@@ -1,0 +1,159 @@
+"""Turns of a session over HTTP: each goes on from the one before, here or in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from agents import Realtime
+from agents.artifacts import FolderArtifacts
+from agents.catalog import load
+from cluster.ledger import Ledger
+from cluster.sessions import Memory
+from cluster.task import Filter
+from deployments.replica import Links, Replica
+
+from .driving import Answer, Call, ask, living
+from .ledgers import Direct, Unreachable, running_ledger
+from .talkers import Talker
+
+Make = Callable[..., Replica]
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with running_ledger() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
+    Talker.gate = asyncio.Event()
+    Talker.began.clear()
+    Talker.cancelled.clear()
+    down, lives = asyncio.Event(), []
+
+    async def live(app: Replica) -> None:
+        async with living(app):
+            await down.wait()
+
+    def make(agent: str = "Talker", of: Any = None, **policy: Any) -> Replica:
+        entry = load(f"tests.deployments.talkers:{agent}")
+        assert entry.agent.realtime is not None
+        how = Realtime(**({"deadline": 5.0, "cache_ttl": entry.agent.realtime.cache_ttl} | policy))
+        links = Links(of or ledger, Direct(ledger))
+        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
+        lives.append(asyncio.ensure_future(live(app)))
+        return app
+
+    yield make
+    down.set()
+    await asyncio.gather(*lives)
+
+
+async def say(app: Replica, text: str, session: str | None = "s1", **headers: str) -> Answer:
+    query = "" if session is None else f"?session={quote(session)}"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await ask(app, "POST", f"/run{query}", json.dumps({"text": text}).encode(), headers=named)
+
+
+async def test_each_turn_goes_on_from_the_one_before_on_any_replica(make: Make, ledger: Ledger) -> None:
+    one, other = make(), make()
+
+    assert (await say(one, "a")).json == {"lines": ["a"]}
+    assert (await say(other, "b")).json == {"lines": ["a", "b"]}
+    assert (await say(one, "c", "s2")).json == {"lines": ["c"]}
+    assert (await say(one, "d", None)).json == {"lines": ["d"]}
+    assert await ledger.memory("", "talker", "s1") == Memory(2, '{"lines":["a","b"]}')
+
+
+async def test_of_two_turns_at_once_one_is_saved_and_the_other_is_told(make: Make, ledger: Ledger) -> None:
+    one, other = make(), make()
+    first, second = (asyncio.create_task(say(app, f"wait {app is one}")) for app in (one, other))
+    while len(Talker.began) < 2:
+        await asyncio.sleep(0.002)
+    Talker.gate.set()
+
+    answers = sorted([await first, await second], key=lambda answer: answer.status)
+
+    assert [answer.status for answer in answers] == [200, 409]
+    assert answers[1].problem["type"] == "/problems/memory-conflict"
+    memory = await ledger.memory("", "talker", "s1")
+    assert (memory.version, json.loads(memory.value or "")) == (1, answers[0].json)
+
+
+async def test_a_turn_that_leaves_keeps_its_session(make: Make, ledger: Ledger) -> None:
+    app = make()
+    await say(app, "a")
+
+    answer = await say(app, "promote", prefer="respond-async")
+
+    assert answer.status == 202
+    assert answer.json["session"] == "s1"
+    assert [task.id for task in await ledger.tasks("", Filter(session="s1"), None, 9)] == [answer.json["id"]]
+    steps = await ledger.steps("", answer.json["id"])
+    assert steps is not None
+    assert [json.loads(step.value) for step in steps] == [{"version": 1, "value": {"lines": ["a"]}}]
+
+
+async def test_answers_are_kept_for_each_session_apart(make: Make) -> None:
+    app = make("Cached")
+
+    answers = [await say(app, "a", session) for session in ("s1", "s2", None, "s1")]
+
+    assert [answer.headers["answer"] for answer in answers] == ["full", "full", "full", "cached"]
+
+
+async def test_a_key_belongs_to_its_session(make: Make) -> None:
+    app = make()
+
+    one, other = [await say(app, "a", session, idempotency_key="k") for session in ("s1", "s2")]
+
+    assert one.headers["task-id"] != other.headers["task-id"]
+
+
+@pytest.mark.parametrize("session", ["", "x" * 256, "é" * 128, "x" * 5000, "a\tb", "a\nb", "\x7f", "\u202e"])
+async def test_what_cannot_be_a_sessions_id_is_refused(make: Make, session: str) -> None:
+    answer = await say(make(), "a", session)
+
+    assert answer.status == 400
+    assert answer.problem["type"] == "/problems/invalid-session"
+    assert Talker.began == []
+
+
+@pytest.mark.parametrize("query", ["sesion=1", "session=1&session=2", "session=%00", "session=%ff"])
+async def test_a_query_that_does_not_fit_is_refused(make: Make, query: str) -> None:
+    answer = await ask(make(), "POST", f"/run?{query}", b"{}")
+
+    assert answer.status in (400, 422)
+    assert answer.problem
+    assert Talker.began == []
+
+
+@pytest.mark.parametrize("session", ["x" * 255, "a b", "é" * 127, "a/b?c=d&e", "日本"])
+async def test_what_can_be_printed_is_a_sessions_id(make: Make, session: str) -> None:
+    assert (await say(make(), "a", session)).status == 200
+
+
+async def test_without_a_ledger_a_turn_of_a_session_is_refused_and_others_are_answered(make: Make) -> None:
+    app = make(of=Unreachable())
+
+    assert (await say(app, "a", None)).status == 200
+    refused = await say(app, "a")
+    assert (refused.status, refused.problem["type"]) == (503, "/problems/unavailable")
+
+
+async def test_a_turn_is_answered_when_it_is_saved(make: Make, ledger: Ledger) -> None:
+    app = make()
+    call = Call(app, "POST", "/run?session=s1", b'{"text":"a"}')
+
+    await asyncio.wait_for(call.task, 5)
+
+    assert (await ledger.memory("", "talker", "s1")).version == 1
