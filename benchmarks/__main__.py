@@ -46,9 +46,10 @@ def _parser() -> argparse.ArgumentParser:
 def _realtime(options: argparse.Namespace) -> dict[str, Any]:
     _say("bare FastAPI on uvicorn, alone")
     bare = realtime.measure_bare()
-    with rubato(ECHO) as local:
-        _say("real time: the echo agent, one replica")
-        return {"bare": bare, "realtime": realtime.measure(local.url)}
+    _say("stock Ray Serve, in a Ray of its own")
+    stock = realtime.measure_stock()
+    with rubato(*realtime.AGENTS) as local:
+        return {"bare": bare, "stock": stock, "realtime": realtime.measure(local.url, _say)}
 
 
 def _background(options: argparse.Namespace) -> dict[str, Any]:

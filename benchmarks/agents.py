@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from agents import Agent, Background, Context, Resources
+from agents import Agent, Background, Context, Realtime, Resources
 from agents.library.echo import Message
 
 DAY = 24 * 3600.0
@@ -30,6 +30,39 @@ class Hold(Agent[Message, Message]):
 
     async def run(self, ctx: Context, message: Message) -> Message:
         await asyncio.sleep(DAY)
+        return message
+
+
+class Kept(Agent[Message, Message]):
+    """Echo, whose answers are good for a day."""
+
+    name = "kept"
+    realtime = Realtime(deadline=10.0, cache_ttl=DAY)
+
+    async def run(self, ctx: Context, message: Message) -> Message:
+        return message
+
+
+class Slow(Agent[Message, Message]):
+    """Takes three seconds."""
+
+    name = "slow"
+    realtime = Realtime(deadline=30.0, slots=64)
+    background = Background(resources=Resources(cpus=0.5), slots=64)
+
+    async def run(self, ctx: Context, message: Message) -> Message:
+        await asyncio.sleep(3)
+        return message
+
+
+class Busy(Agent[Message, Message]):
+    """Takes a twentieth of a second, eight at once: 160 a second, and no more."""
+
+    name = "busy"
+    realtime = Realtime(deadline=1.0, slots=8, queue=16)
+
+    async def run(self, ctx: Context, message: Message) -> Message:
+        await asyncio.sleep(0.05)
         return message
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 app = FastAPI()
@@ -17,3 +20,12 @@ class Message(BaseModel):
 @app.post("/run")
 async def run(message: Message) -> Message:
     return message
+
+
+@app.post("/stream")
+async def stream(message: Message) -> StreamingResponse:
+    return StreamingResponse(_events(message), media_type="text/event-stream")
+
+
+async def _events(message: Message) -> AsyncIterator[str]:
+    yield f"event: output\ndata: {message.model_dump_json()}\n\n"

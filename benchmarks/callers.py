@@ -50,10 +50,12 @@ class Caller(asyncio.Protocol):
             self._transport.close()
 
 
-async def callers_until(url: str, body: str, connections: int, more: Callable[[], bool]) -> list[Caller]:
+async def callers_until(
+    url: str, body: str, connections: int, more: Callable[[], bool], **headers: str
+) -> list[Caller]:
     """POST `body` over so many connections for as long as `more` says, which is asked before each request."""
     parts = urlsplit(url)
-    asked = request("POST", url, body)
+    asked = request("POST", url, body, **headers)
     loop = asyncio.get_running_loop()
     callers = []
     for _ in range(connections):

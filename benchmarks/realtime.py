@@ -1,4 +1,4 @@
-"""Real time: the echo agent on one replica, and the same handler on bare uvicorn and FastAPI."""
+"""Real time: agents on one replica each, and the same handlers on bare uvicorn and FastAPI, and on stock Ray Serve."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
+from . import first_event, handover, overload, stock
 from .load import generator, post
-from .local import ROOT, free_port
+from .local import ECHO, ROOT, free_port
 
 BODY = '{"text": "hello"}'
 CONNECTIONS = (1, 16)
@@ -22,22 +23,41 @@ SECONDS = 3.0
 PATIENCE = 30.0
 
 
-def measure(url: str) -> dict[str, Any]:
-    """Requests/s, p50 and p99 of the echo agent of the Rubato at `url`, by connections."""
-    return _measure(f"{url}/v1/agents/echo/run")
+AGENTS = (ECHO, "benchmarks.agents:Kept", "benchmarks.agents:Slow", "benchmarks.agents:Busy")
+
+
+def measure(url: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything of the Rubato at `url`, which has AGENTS."""
+    say("real time: the echo agent, one replica")
+    found = _measure(f"{url}/v1/agents/echo/run")
+    say("an answer that is kept")
+    found["kept"] = _measure(f"{url}/v1/agents/kept/run", (1,))["1"]
+    say("the first event of a stream")
+    found["first_event"] = first_event.measure(f"{url}/v1/agents/echo/run")
+    say("fifty callers who wait half a second for what takes three")
+    found["handover"] = handover.measure(url)
+    say("three times the load that there is room for, for a minute")
+    found["overload"] = overload.measure(url)
+    return found
 
 
 def measure_bare() -> dict[str, Any]:
-    """The same of the handler without us."""
+    """The same handlers without us."""
     with _bare() as url:
+        return {**_measure(f"{url}/run"), "first_event": first_event.measure(f"{url}/stream")}
+
+
+def measure_stock() -> dict[str, Any]:
+    """The same handler on Ray Serve as it comes."""
+    with stock.stock() as url:
         return _measure(f"{url}/run")
 
 
-def _measure(url: str) -> dict[str, Any]:
+def _measure(url: str, at: Sequence[int] = CONNECTIONS) -> dict[str, Any]:
     _until_answering(url)
     post(url, BODY, max(CONNECTIONS), 1)  # warm
     found: dict[str, Any] = {"generator": generator()}
-    for connections in CONNECTIONS:
+    for connections in at:
         rounds = [post(url, BODY, connections, SECONDS) for _ in range(ROUNDS)]
         middle = median(one["requests_per_s"] for one in rounds)
         typical = next(one for one in rounds if one["requests_per_s"] == middle)

@@ -19,7 +19,7 @@ from .settings import PoolTable, RetentionTable
 from .state import StateFolder
 
 WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents
-LEDGER_SECONDS = 10.0  # in which the ledger must answer
+LEDGER_SECONDS = 30.0  # in which the ledger must answer
 POLL = 0.2
 
 
