@@ -7,6 +7,7 @@ from math import inf
 from typing import Literal, get_args
 
 Durability = Literal["sync", "batched", "exit"]
+OnMessage = Literal["enqueue", "interrupt", "reject"]
 YEAR = 366 * 24 * 3600.0  # seconds; nothing that is declared lasts longer
 
 
@@ -53,7 +54,8 @@ class Realtime:
     `simple`, where the agent has it. One Serve application with `min_replicas` to `max_replicas` replicas, each of
     which takes `resources`, runs up to `slots` requests at once and lets up to `queue` more wait for one of these.
     An answer is good for `cache_ttl` seconds (0: for none, and equal requests each run by themselves); for another
-    `stale_ttl` it is given where there is no time for a new one.
+    `stale_ttl` it is given where there is no time for a new one. An input that comes over a session's WebSocket while
+    another is answered waits for its turn (`on_message` "enqueue"), cancels the other, or is rejected.
     """
 
     deadline: float = 30.0
@@ -65,6 +67,7 @@ class Realtime:
     cache_ttl: float = 0.0
     stale_ttl: float = 600.0
     simple_time: float = 0.1
+    on_message: OnMessage = "enqueue"
 
     def __post_init__(self) -> None:
         _require(0 < self.deadline <= YEAR, "realtime: deadline must be positive, and at most a year")
@@ -74,6 +77,8 @@ class Realtime:
         _require(0 <= self.cache_ttl <= YEAR, "realtime: cache_ttl must be between 0 and a year")
         _require(0 <= self.stale_ttl <= YEAR, "realtime: stale_ttl must be between 0 and a year")
         _require(0 < self.simple_time <= YEAR, "realtime: simple_time must be positive, and at most a year")
+        known = get_args(OnMessage)
+        _require(self.on_message in known, f"realtime: on_message must be one of {', '.join(known)}")
 
 
 @dataclass(frozen=True, slots=True)

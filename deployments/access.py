@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,11 +69,21 @@ class Checks(Protocol):
     def is_good(self, caller: Caller) -> bool:
         """Whether the caller would be let in now."""
 
+    def check(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """Who calls with these headers. Raises Refused."""
+
 
 def is_good(scope: MutableMapping[str, Any]) -> bool:
     """Whether the caller would still be let in: what lasts for long is to ask it now and then, and to end where not."""
     checks: Checks = scope[CHECKS]
     return checks.is_good(caller_of(scope))
+
+
+def check_again(scope: MutableMapping[str, Any]) -> None:
+    """Each thing that is asked over one connection counts. Raises Refused where the caller is not let in any more, or
+    asks too often."""
+    checks: Checks = scope[CHECKS]
+    checks.check(scope["headers"])
 
 
 def demand(caller: Caller, need: Need) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -27,8 +28,9 @@ from cluster.holder import Holder
 from cluster.task import Options, Submission, Task, extra_json
 
 from . import again, bodies
-from .access import caller_of
+from .access import caller_of, check_again
 from .cachecontrol import oldest_taken
+from .conversations import POLICY, Conversation, Desk
 from .describe import describe
 from .gateway.answers import accepted
 from .gateway.forms import refuse_query
@@ -40,7 +42,7 @@ from .ladder import Rung
 from .live import LiveRuns, Load, Told, problem_of_run
 from .measures import Measures, Unmeasured
 from .prefer import NONE, TIMEOUT, Preference, applied, before_serve, preference
-from .problems import Problem, not_found, problem_of
+from .problems import Problem, Refused, not_found, problem_of
 from .promotion import Promoter, Unconfirmed
 from .runs import Ask
 from .streaming import Headers, stream
@@ -90,6 +92,7 @@ class Replica:
         self._policy = policy
         self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
         self._runs = LiveRuns(agent, policy, artifacts, self._promoter, ledger, links.reach, links.measures)
+        self._desk = Desk(self._runs, policy.on_message, set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -97,7 +100,7 @@ class Replica:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008, "reason": "there is no such session"})
+            await self._converse(scope, receive, send)
 
     @property
     def abandoned(self) -> int:
@@ -112,6 +115,7 @@ class Replica:
     def leave(self, reason: str) -> None:
         """Have all runs that may do so go on in the background."""
         self._runs.leave(reason)
+        self._desk.leave()
 
     def leave_run(self, task_id: str) -> None:
         """Have this run do so, if it is here."""
@@ -176,6 +180,24 @@ class Replica:
             await _reply(send, self._description, JSON)
         else:
             await _refuse(_not_allowed(scope["method"], "GET"), scope, receive, send)
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The turns of a session, over a WebSocket."""
+        route: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        try:
+            if route != "/session":
+                raise Refused(not_found("route", f"The WebSocket of a session is {self._route}/session."))
+            caller, session = caller_of(scope), session_of(scope) or new_id()
+        except Refused as refused:
+            await send({"type": "websocket.close", "code": POLICY, "reason": refused.problem.title})
+            return
+
+        def ask(input: str) -> Ask:
+            given = self._input(input.encode())
+            question = values.digest((caller.tenant, given, session)) if self._policy.cache_ttl > 0 else ""
+            return Ask(new_id(), given, self._policy.deadline, question, tenant=caller.tenant, session=session)
+
+        await Conversation(self._desk, session, ask, partial(check_again, scope), receive, send).live()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         task_id = told = problem = response = None

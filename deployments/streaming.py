@@ -36,7 +36,7 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     queue: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
     began = monotonic()
     async with asyncio.timeout(ask.patience + LINGER), asyncio.TaskGroup() as group:
-        telling = group.create_task(_tell(runs, ask, queue))
+        telling = group.create_task(tell(runs, ask, queue))
         first = await queue.get()
         if first is None:
             return await telling
@@ -47,7 +47,7 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     return None
 
 
-async def _tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> Problem | None:
+async def tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> Problem | None:
     """Put the run's events on the queue, then None. Returns the problem where it did not even begin."""
     telling = Telling(queue)
     try:

@@ -77,6 +77,65 @@ class Call:
         await self.sent.put(dict(message))
 
 
+class Socket:
+    """One WebSocket, open until the client leaves or the application closes it."""
+
+    def __init__(self, app: ASGIApp, path: str = "/session?session=s1", checks: Any = None) -> None:
+        self.reading = asyncio.Event()  # while it is clear, the client reads nothing
+        self.reading.set()
+        self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._inbox.put_nowait({"type": "websocket.connect"})
+        path, _, query = path.partition("?")
+        scope: dict[str, Any] = {
+            "type": "websocket",
+            "path": path,
+            "root_path": "",
+            "query_string": query.encode(),
+            "headers": [],
+            CALLER: ANYBODY,
+            CHECKS: checks or Always(),
+        }
+        self.task = asyncio.ensure_future(app(scope, self._inbox.get, self._send))
+
+    async def opened(self) -> str:
+        """Returns with the session, once it is open."""
+        assert await self._next() == {"type": "websocket.accept"}
+        first = await self.frame()
+        assert first.keys() == {"type", "session"}
+        return str(first["session"])
+
+    def say(self, frame: Any) -> None:
+        text = frame if isinstance(frame, str) else json.dumps(frame)
+        self._inbox.put_nowait({"type": "websocket.receive", "text": text})
+
+    def say_bytes(self, data: bytes) -> None:
+        self._inbox.put_nowait({"type": "websocket.receive", "bytes": data})
+
+    def leave(self) -> None:
+        """The client closes it."""
+        self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1001})
+
+    async def frame(self) -> Any:
+        message = await self._next()
+        assert message["type"] == "websocket.send", message
+        return json.loads(message["text"])
+
+    async def closed(self) -> int:
+        """Returns with the code, once it is closed; no frame comes before."""
+        message = await self._next()
+        assert message["type"] == "websocket.close", message
+        await asyncio.wait_for(self.task, 5)
+        return int(message["code"])
+
+    async def _next(self) -> dict[str, Any]:
+        return await asyncio.wait_for(self._sent.get(), 5)
+
+    async def _send(self, message: Message) -> None:
+        await self.reading.wait()
+        await self._sent.put(dict(message))
+
+
 class Answer:
     """What the client of an ended call has in hand."""
 

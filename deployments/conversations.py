@@ -1,0 +1,240 @@
+"""A session over a WebSocket: turns one after the other, each a run like any other, and nothing kept between them but
+the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from starlette.types import Message, Receive, Send
+
+from agents.policies import OnMessage
+from cluster.task import Event
+
+from . import frames
+from .frames import BadFrame, Cancel, Input, Move
+from .live import LiveRuns, problem_of_run
+from .problems import Problem, Refused, overloaded
+from .runs import Ask
+from .streaming import AHEAD, tell
+
+MESSAGE_BYTES = 1024 * 1024
+SLOW = 30.0  # seconds in which a reader must take a frame
+GOODBYE = 2.0  # seconds that a close may take
+
+POLICY, TOO_BIG, BROKEN, RESTART = 1008, 1009, 1011, 1012  # close codes of RFC 6455
+AGAIN = "this replica ends; connect again"
+
+AskOf = Callable[[str], Ask]  # of an input; raises what is wrong with it
+Check = Callable[[], object]  # raises Refused where this caller is not let in any more
+
+log = logging.getLogger(__name__)
+
+
+class Desk(NamedTuple):
+    """What the conversations of one replica share."""
+
+    runs: LiveRuns
+    on_message: OnMessage
+    open: set[Conversation]
+
+    def leave(self) -> None:
+        """The replica goes."""
+        for conversation in list(self.open):
+            conversation.leave()
+
+
+class _TooSlow(Exception):
+    """The client does not read."""
+
+
+class _Turn:
+    def __init__(self, id: str, ask: Ask) -> None:
+        self.id = id
+        self.ask = ask
+        self.task: asyncio.Task[None] | None = None  # once it runs
+        self.answered = False
+        self.refusal: Problem | None = None  # what it ends in where it has no answer
+
+    def cancel(self, why: str) -> None:
+        """End it, unless it has an answer."""
+        if not self.answered and self.refusal is None:
+            self.refusal = frames.canceled(why)
+            if self.task is not None:
+                self.task.cancel()
+
+
+class Conversation:
+    """One socket of a session."""
+
+    def __init__(self, desk: Desk, session: str, ask: AskOf, check: Check, receive: Receive, send: Send) -> None:
+        self._desk = desk
+        self._session = session
+        self._ask = ask
+        self._check = check
+        self._receive = receive
+        self._send = send
+        self._sending = asyncio.Lock()
+        self._running: _Turn | None = None
+        self._waiting: deque[_Turn] = deque()
+        self._working: asyncio.Task[None] | None = None  # while there are turns
+        self._leaving = False
+        self._over: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
+
+    async def live(self) -> None:
+        """Until the client has gone, or this side closes the socket."""
+        await self._receive()
+        await self._send({"type": "websocket.accept"})
+        self._desk.open.add(self)
+        reading = asyncio.create_task(self._guarded(self._read()))
+        try:
+            close = await self._over
+        finally:
+            self._desk.open.discard(self)
+            await _end(reading, self._working, None if self._running is None else self._running.task)
+        if close is not None:
+            code, reason = close
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def leave(self) -> None:
+        """The turn that runs is the last: the client goes on with another replica."""
+        self._leaving = True
+        self._waiting.clear()  # none of them has begun, and the client knows that they have no answer
+        if self._working is None:
+            self._close(RESTART, AGAIN)
+
+    # what comes
+
+    async def _read(self) -> None:
+        await self._say(frames.opened(self._session))
+        while (message := await self._receive())["type"] == "websocket.receive":
+            text = self._text_of(message)
+            if text is None:
+                return
+            if not self._leaving:
+                await self._hear(text)
+        self._close()
+
+    def _text_of(self, message: Message) -> str | None:
+        """What the message says; None where it ends the conversation."""
+        text: str | None = message.get("text")
+        if text is None:
+            self._close(POLICY, "frames are text")
+        elif len(text) > MESSAGE_BYTES or len(text.encode("utf-8", "replace")) > MESSAGE_BYTES:
+            self._close(TOO_BIG, f"a frame has at most {MESSAGE_BYTES} bytes")
+            return None
+        return text
+
+    async def _hear(self, text: str) -> None:
+        """Do what the frame asks for, or say what is wrong with it."""
+        try:
+            frame = frames.read(text)
+            if isinstance(frame, Cancel):
+                for turn in self._turns:
+                    if turn.id == frame.id:
+                        turn.cancel("Its client asked for that.")
+            else:
+                self._take(frame)
+        except BadFrame as bad:
+            await self._say(frames.failed(bad.id, bad.problem))
+
+    def _take(self, frame: Input) -> None:
+        """Begin the turn, now or later. Raises BadFrame."""
+        if any(turn.id == frame.id for turn in self._turns):
+            raise frames.twice(frame.id)
+        move = frames.decide(self._desk.on_message, running=self._working is not None, waiting=len(self._waiting))
+        if move is Move.REJECT:
+            raise BadFrame(frames.rejected(), frame.id)
+        if move is Move.FULL:
+            raise BadFrame(overloaded(f"{frames.WAITING} turns of this socket wait already.", 1.0), frame.id)
+        turn = self._turn(frame)
+        if move is Move.INTERRUPT:
+            for other in self._turns:
+                other.cancel("Another input came.")
+        self._waiting.append(turn)
+        if self._working is None:
+            self._working = asyncio.create_task(self._guarded(self._work()))
+
+    def _turn(self, frame: Input) -> _Turn:
+        try:
+            self._check()
+            return _Turn(frame.id, self._ask(frame.input))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the key or the input
+            if isinstance(error, Refused) and error.problem.status in (401, 403):
+                self._close(POLICY, error.problem.title)
+            raise BadFrame(problem_of_run(error), frame.id) from None
+
+    @property
+    def _turns(self) -> list[_Turn]:
+        """Those that have no answer yet."""
+        return [turn for turn in (self._running, *self._waiting) if turn is not None]
+
+    # what goes
+
+    async def _work(self) -> None:
+        """One turn after the other, as long as there are any."""
+        while self._waiting:
+            self._running = turn = self._waiting.popleft()
+            if turn.refusal is None:
+                turn.task = asyncio.create_task(self._answer(turn))
+                await asyncio.wait([turn.task])
+                if not turn.task.cancelled():
+                    turn.task.result()
+            if turn.refusal is not None:
+                await self._say(frames.failed(turn.id, turn.refusal))
+            self._running = None
+        self._working = None
+        if self._leaving:
+            self._close(RESTART, AGAIN)
+
+    async def _answer(self, turn: _Turn) -> None:
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
+        telling = asyncio.create_task(tell(self._desk.runs, turn.ask, queue))
+        try:
+            while (event := await queue.get()) is not None:
+                turn.answered = turn.answered or event.type in frames.LAST
+                if event.type != "attempt.started":  # a turn has one attempt
+                    await self._say(frames.told(turn.id, event))
+            turn.refusal = await telling
+        finally:
+            telling.cancel()
+
+    async def _say(self, text: str) -> None:
+        """Send a frame. Raises _TooSlow."""
+        try:
+            async with asyncio.timeout(SLOW), self._sending:
+                await self._send({"type": "websocket.send", "text": text})
+        except TimeoutError:
+            raise _TooSlow from None
+
+    # the end
+
+    async def _guarded(self, part: Awaitable[None]) -> None:
+        """Where one part cannot go on, the socket is closed."""
+        try:
+            await part
+        except _TooSlow:
+            self._close(POLICY, f"no frame was read for {SLOW:g} s")
+        except OSError:
+            self._close()  # the client has gone
+        except Exception:
+            log.exception("a conversation broke")
+            self._close(BROKEN, "something went wrong on our side")
+
+    def _close(self, code: int | None = None, reason: str = "") -> None:
+        """Have the socket closed; without a code it is already."""
+        if not self._over.done():
+            self._over.set_result(None if code is None else (code, reason))
+
+
+async def _end(*tasks: asyncio.Task[None] | None) -> None:
+    there = [task for task in tasks if task is not None]
+    for task in there:
+        task.cancel()
+    await asyncio.wait(there)

@@ -1,0 +1,54 @@
+"""Replicas of agents that remember, for the tests that talk to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import Realtime
+from agents.artifacts import FolderArtifacts
+from agents.catalog import load
+from cluster.ledger import Ledger
+from deployments.replica import Links, Replica
+
+from .driving import living
+from .ledgers import Direct, running_ledger
+from .talkers import Talker
+
+Make = Callable[..., Replica]
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with running_ledger() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
+    Talker.gate = asyncio.Event()
+    Talker.began.clear()
+    Talker.cancelled.clear()
+    down, lives = asyncio.Event(), []
+
+    async def live(app: Replica) -> None:
+        async with living(app):
+            await down.wait()
+
+    def make(agent: str = "Talker", of: Any = None, **policy: Any) -> Replica:
+        entry = load(f"tests.deployments.talkers:{agent}")
+        assert entry.agent.realtime is not None
+        how = Realtime(**({"deadline": 5.0, "cache_ttl": entry.agent.realtime.cache_ttl} | policy))
+        links = Links(of or ledger, Direct(ledger))
+        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
+        lives.append(asyncio.ensure_future(live(app)))
+        return app
+
+    yield make
+    down.set()
+    await asyncio.gather(*lives)
