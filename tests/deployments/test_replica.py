@@ -192,10 +192,10 @@ async def test_an_agent_without_tasks_cannot_be_paused(tmp_path: Path) -> None:
     assert (answer.problem["status"], answer.problem["type"]) == (409, "/problems/realtime-only")
 
 
-async def test_a_session_is_refused_politely(app: Replica) -> None:
+async def test_a_websocket_that_is_none_of_ours_is_refused_politely(app: Replica) -> None:
     sent: asyncio.Queue[Any] = asyncio.Queue()
 
-    await app({"type": "websocket", "path": "/session"}, sent.get, sent.put)
+    await app({"type": "websocket", "path": "/sesion"}, sent.get, sent.put)
 
     assert sent.get_nowait()["type"] == "websocket.close"
 
