@@ -17,7 +17,7 @@ from .gateway.submitting import digest
 from .prefer import Preference
 from .problems import Refused, conflict, too_late
 
-LOOK_SECONDS = 2.0  # that the ledger has to say whether there is such a task
+LOOK_SECONDS = 1.0  # that the ledger has to say whether there is such a task
 
 
 async def known_task(ledger: LedgerClient, tenant: str, id: str, body: bytes, *, needed: bool) -> Task | None:

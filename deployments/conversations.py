@@ -17,7 +17,7 @@ from cluster.task import Event
 
 from . import frames
 from .frames import BadFrame, Cancel, Input, Move
-from .live import LiveRuns, problem_of_run
+from .live import LiveRuns, Told, problem_of_run
 from .problems import Problem, Refused, overloaded
 from .runs import Ask
 from .streaming import AHEAD, tell
@@ -201,7 +201,9 @@ class Conversation:
                 turn.answered = turn.answered or event.type in frames.LAST
                 if event.type != "attempt.started":  # a turn has one attempt
                     await self._say(frames.told(turn.id, event))
-            turn.refusal = await telling
+            ended = await telling
+            assert not isinstance(ended, Told), "a turn becomes no task"
+            turn.refusal = ended
         finally:
             telling.cancel()
 

@@ -259,17 +259,11 @@ class LiveRuns:
     async def _move(self, run: Run) -> Told | None:
         """The run as a task; None if it gives its answer after all."""
         if run.move is None:
-            run.move = asyncio.get_running_loop().create_task(self._promoted(run))
+            run.move = asyncio.get_running_loop().create_task(self._promoter.promote(run))
             run.move.add_done_callback(_seen)
             self._measures.promoted(why(run.wants))
         task = await asyncio.shield(run.move)
         return task and Told(b"", Rung.TASK, run.task_id, task=task, reason=run.wants)
-
-    async def _promoted(self, run: Run) -> Task | None:
-        if run.context is not None or run.becomes is None:
-            return await self._promoter.promote(run)
-        run.task.cancel()  # it waits for a slot still: there is nothing to go on with
-        return await self._promoter.submit(run.becomes)
 
     def _give_up(self, run: Run, question: str) -> None:
         self._left.add(run)

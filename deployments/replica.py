@@ -218,10 +218,11 @@ class Replica:
             problem, task_id = problem_of_run(error), error.task_id if isinstance(error, Unconfirmed) else task_id
         else:
             if response is None and told is None:
-                problem = await stream(self._runs, ask, send, [(b"task-id", task_id.encode())])
-            elif told is not None and told.rung is not Rung.TASK:
+                ended = await stream(self._runs, ask, send, [(b"task-id", task_id.encode())])
+                problem, told = (ended, None) if isinstance(ended, Problem) else (None, ended)
+            if told is not None and told.rung is not Rung.TASK:
                 await _reply(send, told.output, [*JSON, *_about(told, ask, prefers)])
-            else:
+            elif told is not None or response is not None:
                 response = response or accepted(_task_of(told), prefers)
                 response.headers["Task-Id"] = told.task_id if told else task_id
                 await response(scope, receive, send)

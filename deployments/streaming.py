@@ -26,10 +26,11 @@ LINGER = 30.0  # seconds after the deadline that a slow reader gets for what is 
 Headers = list[tuple[bytes, bytes]]
 
 
-async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Problem | None:
-    """Run, and send each event when it happens; the last is `output` or `failed`, and nothing comes after it.
+async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Problem | Told | None:
+    """Run, and send each event when it happens; the last is `output`, `failed` or `promoted`, and nothing follows it.
 
-    Where there is no room for a run nothing is sent, and the problem that says so is returned.
+    Where there is no room for a run nothing is sent: the problem that says so is returned, or the task that was made of
+    the request, which has events of its own.
     """
     head = [(b"content-type", sse.MEDIA_TYPE.encode()), *headers]
     head += [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS.items()]
@@ -47,8 +48,8 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     return None
 
 
-async def tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> Problem | None:
-    """Put the run's events on the queue, then None. Returns the problem where it did not even begin."""
+async def tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> Problem | Told | None:
+    """Put the run's events on the queue, then None. Returns what came of it where it did not even begin."""
     telling = Telling(queue)
     try:
         told = await runs.answer(ask._replace(telling=telling))
@@ -61,6 +62,9 @@ async def tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> 
         failed = {**json.loads(problem.body()), "step": step, "attempt": 1}
         await telling.end("failed", json.dumps({"error": failed}))
     else:
+        if told.rung is Rung.TASK and not telling.begun:
+            await queue.put(None)
+            return told
         telling.open()
         if told.rung is Rung.TASK:
             await telling.end("promoted", promoted(told.reason, told.task_id))

@@ -345,6 +345,30 @@ async def test_a_stream_ends_with_the_address_and_the_log_goes_on_with_the_next_
     ]
 
 
+async def test_a_stream_of_one_that_waits_in_line_has_the_numbers_of_its_task(make: Make, ledger: Ledger) -> None:
+    app = make(slots=1, queue=4)
+    busy = call(app, "slow:a")
+    await until(lambda: Walker.began == ["a"])
+
+    told = await answer(app, "step:b", **LIVE, Prefer="respond-async, wait=0.2")
+
+    id = told.headers["task-id"]
+    await queued(ledger, id)
+    assert [(event["seq"], event["type"]) for event in told.events] == await events_of(ledger, id)
+    busy.leave()
+
+
+async def test_a_stream_for_which_there_is_no_room_is_a_task_at_once(make: Make, ledger: Ledger) -> None:
+    app = make(slots=1, queue=0)
+    busy = call(app, "slow:a")
+    await until(lambda: Walker.began == ["a"])
+
+    id = accepted(await answer(app, "step:b", **LIVE, Prefer="respond-async"))
+
+    await queued(ledger, id)
+    busy.leave()
+
+
 async def test_callers_who_share_a_run_share_its_task(make: Make, ledger: Ledger) -> None:
     app = make(cache_ttl=60)
     calls = [call(app, "slow:a", Prefer="respond-async, wait=0.2") for _ in range(3)]
