@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from starlette.types import Message, Receive, Send
 
@@ -35,15 +34,18 @@ Check = Callable[[], object]  # raises Refused where this caller is not let in a
 log = logging.getLogger(__name__)
 
 
-class Desk(NamedTuple):
+class Desk:
     """What the conversations of one replica share."""
 
-    runs: LiveRuns
-    on_message: OnMessage
-    open: set[Conversation]
+    def __init__(self, runs: LiveRuns, on_message: OnMessage) -> None:
+        self.runs = runs
+        self.on_message = on_message
+        self.open: set[Conversation] = set()
+        self.leaving = False
 
     def leave(self) -> None:
-        """The replica goes."""
+        """The replica goes, and with it every socket that is open, or comes yet."""
+        self.leaving = True
         for conversation in list(self.open):
             conversation.leave()
 
@@ -90,7 +92,9 @@ class Conversation:
         await self._receive()
         await self._send({"type": "websocket.accept"})
         self._desk.open.add(self)
-        reading = asyncio.create_task(self._guarded(self._read()))
+        if self._desk.leaving:
+            self.leave()
+        reading = asyncio.create_task(self._guarded(self._read))
         try:
             close = await self._over
         finally:
@@ -159,7 +163,7 @@ class Conversation:
                 other.cancel("Another input came.")
         self._waiting.append(turn)
         if self._working is None:
-            self._working = asyncio.create_task(self._guarded(self._work()))
+            self._working = asyncio.create_task(self._guarded(self._work))
 
     def _turn(self, frame: Input) -> _Turn:
         try:
@@ -206,6 +210,7 @@ class Conversation:
             turn.refusal = ended
         finally:
             telling.cancel()
+            await asyncio.wait([telling])  # so that the next turn finds the slot free
 
     async def _say(self, text: str) -> None:
         """Send a frame. Raises _TooSlow."""
@@ -217,10 +222,10 @@ class Conversation:
 
     # the end
 
-    async def _guarded(self, part: Awaitable[None]) -> None:
+    async def _guarded(self, part: Callable[[], Awaitable[None]]) -> None:
         """Where one part cannot go on, the socket is closed."""
         try:
-            await part
+            await part()
         except _TooSlow:
             self._close(POLICY, f"no frame was read for {SLOW:g} s")
         except OSError:

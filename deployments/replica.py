@@ -92,7 +92,7 @@ class Replica:
         self._policy = policy
         self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
         self._runs = LiveRuns(agent, policy, artifacts, self._promoter, ledger, links.reach, links.measures)
-        self._desk = Desk(self._runs, policy.on_message, set())
+        self._desk = Desk(self._runs, policy.on_message)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

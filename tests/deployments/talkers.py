@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from agents import Agent, Background, Context, MemoryConflict, Permanent, Progress, Realtime
+from agents import Agent, Background, Context, Permanent, Progress, Realtime
 
 
 class Said(BaseModel):
@@ -19,8 +19,8 @@ class Talk(BaseModel):
 
 
 class Talker(Agent[Said, Talk]):
-    """Answers with all that was said, in this turn and those before. `wait` waits for the gate, `promote` leaves for
-    the background, `fail` fails, and `race` is written in by another run first."""
+    """Answers with all that was said, in this turn and those before. `wait` waits for the gate, `nap 1` takes a second,
+    `promote` leaves for the background, and `fail` fails."""
 
     name = "talker"
     realtime = Realtime(deadline=5.0, slots=64)
@@ -40,6 +40,8 @@ class Talker(Agent[Said, Talk]):
             except asyncio.CancelledError:
                 self.cancelled.append(said.text)
                 raise
+        if said.text.startswith("nap "):
+            await asyncio.sleep(float(said.text.removeprefix("nap ")))
         if said.text == "promote":
             await ctx.promote("was told to")
         if said.text == "fail":
@@ -54,6 +56,3 @@ class Cached(Talker):
 
     name = "cached"
     realtime = Realtime(deadline=5.0, slots=64, cache_ttl=60.0)
-
-
-__all__ = ["Cached", "MemoryConflict", "Said", "Talk", "Talker"]

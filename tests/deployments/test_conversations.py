@@ -295,6 +295,28 @@ async def test_a_replica_that_ends_says_so_to_idle_sockets(make: Make) -> None:
     assert [await socket.closed() for socket in sockets] == [1012, 1012]
 
 
+async def test_a_socket_that_comes_when_the_replica_ends_already_is_told_so(make: Make) -> None:
+    app = make()
+    app.leave("drain")
+    socket = Socket(app)
+    await socket._next()
+
+    assert await socket.closed() == 1012
+
+
+async def test_turns_that_interrupt_each_other_need_one_slot(make: Make) -> None:
+    socket = Socket(make(on_message="interrupt", slots=1))
+    await socket.opened()
+    for n in range(5):
+        socket.say(turn(f"{n}", "wait"))
+        await until(n + 1)
+    Talker.gate.set()
+
+    ends = [await spoken(socket, f"{n}") for n in range(5)]
+
+    assert [end["type"] for end in ends] == ["error"] * 4 + ["output"]
+
+
 async def test_a_replica_that_ends_finishes_the_turn_that_runs_and_begins_no_other(make: Make, ledger: Ledger) -> None:
     app = make()
     socket = Socket(app)
