@@ -11,7 +11,7 @@ import typer
 
 from .client import Client, SentEvent, connect
 from .errors import NotReachable, ProblemAnswer
-from .options import DEFAULT_STATE, AsJson, State, Url
+from .options import DEFAULT_STATE, AsJson, Session, State, Url
 from .show import note, show_event, show_json, table
 from .waiting import sentence
 
@@ -31,13 +31,14 @@ def tasks(
     in_state: InState = None,
     tag: Tag = None,
     batch: Batch = None,
+    session: Session = None,
     limit: Limit = 20,
     json: AsJson = False,
     url: Url = "",
     state: State = DEFAULT_STATE,
 ) -> None:
     """List tasks, newest first."""
-    wanted = {"agent": agent, "state": in_state, "tag": tag, "batch_id": batch, "limit": limit}
+    wanted = {"agent": agent, "state": in_state, "tag": tag, "batch_id": batch, "session": session, "limit": limit}
     params = {name: value for name, value in wanted.items() if value is not None}
     page = connect(url, state).ask("GET", "/v1/tasks", params=params)
     if json:

@@ -92,8 +92,11 @@ REQUESTS = {
             {**TASK, "options": {name: "x"}},
             f"options.{name}: there is no such option",
         )
-        for name in ("session", "market", "callback", "budget")
+        for name in ("market", "callback", "budget")
     },
+    "a session without a name": ({**TASK, "options": {"session": ""}}, "options.session: "),
+    "a session of 5 kB": ({**TASK, "options": {"session": "x" * 5000}}, "options.session: "),
+    "a session that cannot be printed": ({**TASK, "options": {"session": "a\tb"}}, "options.session: "),
     "too low a priority": ({**TASK, "options": {"priority": -101}}, "options.priority: "),
     "too high a priority": ({**TASK, "options": {"priority": 101}}, "options.priority: "),
     "a priority that is text": ({**TASK, "options": {"priority": "5"}}, "options.priority: "),
