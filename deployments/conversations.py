@@ -117,13 +117,19 @@ class Conversation:
 
     async def _read(self) -> None:
         await self._say(frames.opened(self._session))
-        while (message := await self._receive())["type"] == "websocket.receive":
-            text = self._text_of(message)
-            if text is None:
-                return
-            if not self._leaving:
-                await self._hear(text)
-        self._close()
+        while await self._heard():  # in a call of its own: what an idle socket said last is not kept
+            continue
+
+    async def _heard(self) -> bool:
+        """Hear the next message; False where the conversation is over."""
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            self._close()
+            return False
+        text = self._text_of(message)
+        if text is not None and not self._leaving:
+            await self._hear(text)
+        return text is not None
 
     def _text_of(self, message: Message) -> str | None:
         """What the message says; None where it ends the conversation."""

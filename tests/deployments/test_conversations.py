@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -406,3 +408,26 @@ async def test_turns_at_once_over_two_sockets_lose_nothing_that_was_answered(mak
     lines = json.loads(memory.value or "")["lines"]
     assert sorted(lines) == sorted([*answered[0], *answered[1]])
     assert memory.version == len(lines)
+
+
+async def test_between_turns_nothing_is_kept_of_a_session_but_its_socket(make: Make, ledger: Ledger) -> None:
+    """However much was said in it; its state is in the ledger, which is in this process too."""
+    app, said, sockets = make(), "x" * 500_000, []
+    for n in range(20):
+        sockets.append(socket := Socket(app, f"/session?session={n}"))
+        await socket.opened()
+        await told(socket, "1", "")
+    tracemalloc.start()
+    try:
+        for n, socket in enumerate(sockets):
+            await told(socket, "2", said)
+            memory = await ledger.memory("", "talker", f"{n}")
+            await ledger.remember("", "talker", f"{n}", memory.version, "null")
+        del memory
+        Talker.began.clear()
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert kept < len(sockets) * 5_000

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from cluster.ledger import Ledger
@@ -17,6 +19,7 @@ from .driving import Answer, Call, ask
 from .ledgers import Unreachable
 from .talkers import Talker
 from .talking import Make, ledger, make
+from .whole import whole
 
 __all__ = ["ledger", "make"]
 
@@ -120,3 +123,21 @@ async def test_a_turn_is_answered_when_it_is_saved(make: Make, ledger: Ledger) -
     await asyncio.wait_for(call.task, 5)
 
     assert (await ledger.memory("", "talker", "s1")).version == 1
+
+
+def test_one_session_goes_on_here_in_the_background_and_where_a_run_has_moved(tmp_path: Path) -> None:
+    with whole(tmp_path, [Talker]) as rubato, httpx.Client(base_url=rubato.url, timeout=10) as http:
+        run, takes = "/v1/agents/talker/run?session=s1", {"Prefer": "respond-async"}
+        live = http.post(run, json={"text": "live"})
+        moved = http.post(run, json={"text": "promote"}, headers=takes)
+        assert (live.status_code, moved.status_code) == (200, 202)
+        ended = [http.get(moved.headers["location"], headers={"Prefer": "wait=10"}).json()]
+        given = {"agent": "talker", "input": {"text": "background"}, "options": {"session": "s1"}}
+        ended.append(http.post("/v1/tasks", json=given, headers={"Prefer": "wait=10"}).json())
+
+        again = http.post(run, json={"text": "live again"})
+
+        assert again.json() == {"lines": ["live", "promote", "background", "live again"]}
+        assert [(task["state"], task["session"], task["attempts"]) for task in ended] == [("completed", "s1", 1)] * 2
+        listed = http.get("/v1/tasks?session=s1").json()["items"]
+        assert [task["id"] for task in listed] == [ended[1]["id"], ended[0]["id"]]
