@@ -32,7 +32,7 @@ class Streams:
     def __init__(self, services: Services) -> None:
         self._ledger = services.ledger
         self._heartbeat = services.heartbeat
-        self._departure = services.departure.begun
+        self._departure = services.departure
 
     async def events(self, request: Request) -> Response:
         """204 where the caller has seen the last event: to an EventSource that says not to come back."""
