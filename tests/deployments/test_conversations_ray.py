@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -54,8 +55,9 @@ async def turn(socket: ClientConnection, id: str, text: str) -> Any:
 async def closed(socket: ClientConnection) -> int | None:
     """The code it is closed with, after whatever else comes."""
     async with asyncio.timeout(30):
-        async for _ in socket:
-            continue
+        with suppress(ConnectionClosed):
+            async for _ in socket:
+                continue
         await socket.wait_closed()
     return socket.close_code
 
