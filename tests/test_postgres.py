@@ -15,6 +15,8 @@ import pytest
 from cluster import processes
 from tests.postgres import DURABLE, FOLDERS, PREFIX, OwnServer, is_there, make_empty, postgres
 
+pytestmark = pytest.mark.slow
+
 
 async def query(url: str, statement: str) -> list[str]:
     connection = await asyncpg.connect(url)

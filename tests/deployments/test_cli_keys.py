@@ -14,6 +14,8 @@ from cluster.apikeys import id_of
 from deployments.cli.app import main
 from tests.deployments.whole import Whole, whole
 
+pytestmark = pytest.mark.slow
+
 
 class Ended(NamedTuple):
     """A command that has ended."""

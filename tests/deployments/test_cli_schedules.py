@@ -11,6 +11,8 @@ import pytest
 from deployments.cli.app import main
 from tests.deployments.whole import Whole, whole
 
+pytestmark = pytest.mark.slow
+
 PUT = ("put", "nightly", "parrot", '{"text": "good night"}', "--cron", "30 2 * * *", "--zone", "Europe/Berlin")
 
 

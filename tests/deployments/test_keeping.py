@@ -32,6 +32,8 @@ from tests.cluster.making import COMPLETED, ManualClock, hello, report, submissi
 from tests.cluster.scheduled import HOUR, NOON, hourly, hurry, until
 from tests.postgres import Server, drop_database, make_database
 
+pytestmark = pytest.mark.slow
+
 
 class Nobody:
     """Hears of no phase."""

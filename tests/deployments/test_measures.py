@@ -58,6 +58,7 @@ async def test_each_kind_of_answer_is_counted_with_its_time(make: Make) -> None:
     assert 0.15 < max(kept.seconds) < 5
 
 
+@pytest.mark.slow
 async def test_those_who_get_none_are_counted_by_the_reason(make: Make) -> None:
     kept = Kept()
     app = make(measures=kept, slots=1, queue=0)

@@ -12,7 +12,9 @@ import pytest
 from cluster.client import EventPage
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
+from deployments import sse
 from tests.deployments.callers import called_by
+from tests.deployments.driving import Call
 from tests.deployments.ledgers import Hand
 
 from .conformance import validate
@@ -84,16 +86,20 @@ async def test_a_caller_who_has_seen_the_end_is_told_not_to_come_back(
 
 
 async def test_a_stream_follows_a_task_that_runs_with_heartbeats_in_its_silences(
-    client: httpx.AsyncClient, hand: Hand, submitted: str
+    build: Build, ledger: Ledger, hand: Hand, submitted: str
 ) -> None:
-    following = asyncio.create_task(client.get(f"/v1/tasks/{submitted}/events"))
-    await asyncio.sleep(0.2)
+    call = Call(called_by(build(ledger)), "GET", f"/v1/tasks/{submitted}/events")
+    await call.start()
+    told = b""
+    while sse.BEAT not in told:
+        told += await call.chunk()
 
     await run(hand)
 
-    answer = await following
-    assert answer.text.index("\n: still here\n") < answer.text.index("event: attempt.started")
-    assert [event["seq"] for event in events(answer.text)] == [0, 1, 2, 3]
+    await asyncio.wait_for(call.task, 10)
+    after = b"".join([await call.chunk() for _ in range(call.sent.qsize())])
+    assert b"event:" not in told
+    assert [event["seq"] for event in events(after.decode())] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("end", "last"), [("cancel", "canceled"), ("fail", "failed"), ("complete", "output")])
