@@ -18,6 +18,7 @@ from cluster.remote import RemoteLedger
 from cluster.task import ENDED
 from cluster.tasklog import LogLine
 from deployments.gateway import gateway_app
+from tests.deployments.callers import called_by
 
 from .history import Told
 from .laborers import SIGNAL, Job
@@ -37,7 +38,8 @@ async def gateway(folder: Path, references: list[str]) -> AsyncIterator[httpx.As
     ledger = RemoteLedger(patience=1.0)
     store = str(folder / "artifacts")
     app = gateway_app(Catalog.load(references), ledger, lambda tenant: artifact_store(store, tenant), logs)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway", timeout=60) as http:
+    transport = httpx.ASGITransport(called_by(app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as http:
         yield http
 
 
