@@ -41,7 +41,7 @@ def gateway_app(
     *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     heartbeat: float = sse.HEARTBEAT,
-) -> FastAPI:
+) -> PlainApp:
     """The application. `artifacts` and `logs` find a tenant's bytes, and what a task's code has said."""
     departure = Departure()
     services = Services(catalog, ledger, artifacts, logs, limits, heartbeat, departure)

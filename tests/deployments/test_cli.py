@@ -21,6 +21,8 @@ from deployments.cli.show import show_problem
 from deployments.ingress import free_ports
 from tests.deployments.whole import Whole, whole
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -266,7 +268,6 @@ def test_cancel_ends_a_running_task(rubato: Rubato) -> None:
     assert rubato("tasks", "--in", "canceled", "--json").json["items"][0]["id"] == id
 
 
-@pytest.mark.slow
 def test_watch_says_first_why_a_task_does_not_run(rubato: Rubato) -> None:
     id = rubato("submit", "parrot", '{"text": "hello"}', "--run-at", "+1s").out.strip()
 
@@ -307,7 +308,6 @@ def test_an_unknown_task_is_told(rubato: Rubato, command: str) -> None:
     assert "There is no such task" in ended.err
 
 
-@pytest.mark.slow
 def test_on_a_terminal_events_are_shown_as_they_come(running: Whole) -> None:
     code, out, shown = on_a_terminal("run", "parrot", '{"text": "one two"}', "--url", running.url)
 
@@ -316,7 +316,6 @@ def test_on_a_terminal_events_are_shown_as_they_come(running: Whole) -> None:
     assert "upper" in shown
 
 
-@pytest.mark.slow
 def test_on_a_terminal_a_bar_shows_how_many_have_ended(running: Whole, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
 

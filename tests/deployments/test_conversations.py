@@ -21,6 +21,8 @@ from .driving import Socket
 from .talkers import Talker
 from .talking import Make, ledger, make
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["ledger", "make"]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from .clerks import Clerk, Make, Quick, answer, answer_of, call, settled, told
 
+pytestmark = pytest.mark.slow
+
 # slots
 
 

@@ -12,6 +12,8 @@ from deployments.measures import why
 from .clerks import Clerk, Make, Quick, answer, answer_of, call, settled
 from .ledgers import running_ledger
 
+pytestmark = pytest.mark.slow
+
 ASYNC = {"Prefer": "respond-async, wait=0.2"}
 LIVE = {"Accept": "text/event-stream"}
 
@@ -58,7 +60,6 @@ async def test_each_kind_of_answer_is_counted_with_its_time(make: Make) -> None:
     assert 0.15 < max(kept.seconds) < 5
 
 
-@pytest.mark.slow
 async def test_those_who_get_none_are_counted_by_the_reason(make: Make) -> None:
     kept = Kept()
     app = make(measures=kept, slots=1, queue=0)

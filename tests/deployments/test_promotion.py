@@ -23,6 +23,8 @@ from .driving import Answer, Call, ask, living
 from .ledgers import Direct, Hand, Unreachable, running_ledger
 from .walker import Walker, plan
 
+pytestmark = pytest.mark.slow
+
 LIVE = {"Accept": "text/event-stream"}
 Make = Callable[..., Replica]
 _ALL = Filter()
@@ -304,7 +306,6 @@ async def test_what_is_recorded_meanwhile_comes_after_it(make: Make, ledger: Led
     assert Walker.began == ["a", "b"]
 
 
-@pytest.mark.slow
 async def test_a_promotion_that_nobody_confirms_is_a_503_that_names_the_task(make: Make, ledger: Ledger) -> None:
     unsure = await answer(make(link=Unreachable()), "step:a", "slow:b", Prefer="respond-async, wait=0.2")
 

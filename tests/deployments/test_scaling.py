@@ -22,6 +22,8 @@ from deployments.serving import _scale
 
 from .fleet import Fleet, context
 
+pytestmark = pytest.mark.slow
+
 BOUNDS = Bounds(least=1, most=10, slots=8, cooldown=60)
 BUSY = Work(running=20)  # needs 4 replicas
 
@@ -189,7 +191,6 @@ def test_serve_takes_the_target_as_it_is_both_ways_and_at_once() -> None:
     assert [decided(20, 100, 1), decided(0, 101, 4), decided(0, 200, 4)] == [4, 4, 1]
 
 
-@pytest.mark.slow
 def test_serves_controller_can_run_the_policy_where_nothing_of_ours_is(tmp_path: Any) -> None:
     """As where a Serve that others have started takes our agents."""
     pickled = tmp_path / "policy"
@@ -211,7 +212,6 @@ print(json.dumps([scaling(ctx)[0], [name for name in sys.modules if name.split("
     assert json.loads(told.stdout) == [4, []]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slots", "takes", "before", "after", "enough"),
     [
@@ -247,7 +247,6 @@ def test_a_step_in_load_raises_the_target_within_3_s_and_it_falls_when_that_is_l
     assert falls <= 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("slots", "takes", "rate"), [(8, 0.1, 10), (8, 0.5, 50), (4, 1, 10), (8, 2, 40), (1, 0.2, 1)])
 def test_a_load_that_stays_the_same_moves_the_target_little(slots: int, takes: float, rate: float) -> None:
     """Callers come at random, for ten minutes."""

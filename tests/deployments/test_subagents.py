@@ -24,6 +24,8 @@ from .driving import Answer, Call, ask, living
 from .ledgers import Direct, Hand, running_ledger
 from .walker import Walker, plan
 
+pytestmark = pytest.mark.slow
+
 LATE = {"Prefer": "respond-async, wait=0.3"}
 TAKES_A_TASK = {"Prefer": "respond-async"}
 

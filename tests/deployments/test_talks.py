@@ -21,6 +21,8 @@ from .talkers import Talker
 from .talking import Make, ledger, make
 from .whole import whole
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["ledger", "make"]
 
 

@@ -19,6 +19,7 @@ from cluster.ledger import Ledger
 from cluster.tasklog import LogLine
 from deployments.bodies import Limits
 from deployments.gateway import gateway_app
+from deployments.gateway.routing import PlainApp
 from deployments.guard import Guard, gateway_needs
 from deployments.verifier import Verifier
 from tests.deployments.callers import called_by
@@ -31,7 +32,7 @@ LIMITS = Limits(input=2000, batch=100_000, artifact=3_000_000)
 
 _described: dict[str, Any] = {}  # what the first application said of itself; it takes longer than most tests
 
-Build = Callable[..., FastAPI]
+Build = Callable[..., PlainApp]
 Reach = Callable[[FastAPI], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -54,7 +55,7 @@ def build(tmp_path: Path, said: dict[str, list[LogLine]]) -> Build:
     async def logs(tenant: str, task_id: str) -> list[LogLine]:
         return said.get(task_id, [])
 
-    def make(ledger: LedgerClient, limits: Limits = LIMITS) -> FastAPI:
+    def make(ledger: LedgerClient, limits: Limits = LIMITS) -> PlainApp:
         app = gateway_app(
             catalog(),
             ledger,

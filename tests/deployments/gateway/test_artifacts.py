@@ -13,6 +13,8 @@ from cluster.ledger import Ledger
 
 from .conftest import LIMITS, Build, reaching
 
+pytestmark = pytest.mark.slow
+
 DATA = b"%PDF-1.7\x00\xff"
 SHA256 = hashlib.sha256(DATA).hexdigest()
 

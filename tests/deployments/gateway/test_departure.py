@@ -27,7 +27,7 @@ async def test_who_waits_for_a_task_gets_it_as_it_stands(build: Build, ledger: L
         created = asyncio.create_task(client.post("/v1/tasks", json=TASK, headers=LONG))
         await asyncio.sleep(0.1)
 
-        app.leave("drain")  # type: ignore[attr-defined]
+        app.leave("drain")
 
         one, other = await asyncio.wait_for(asked, 5), await asyncio.wait_for(created, 5)
         assert (one.status_code, one.json()["state"]) == (200, "queued")
@@ -50,7 +50,7 @@ async def test_a_stream_says_where_it_ends_and_is_resumed_there(build: Build, le
         while b"step.completed" not in told:
             told += await call.chunk()
 
-        app.leave("drain")  # type: ignore[attr-defined]
+        app.leave("drain")
 
         await asyncio.wait_for(call.task, 5)
         while not call.sent.empty():
@@ -89,7 +89,7 @@ async def test_a_caller_who_leaves_is_not_asked_for() -> None:
 async def test_answers_go_on_as_before(build: Build, ledger: Ledger) -> None:
     app = build(ledger)
     async with reaching(app) as client:
-        app.leave("drain")  # type: ignore[attr-defined]
+        app.leave("drain")
         created: httpx.Response = await client.post("/v1/tasks", json=TASK, headers=LONG)
 
     assert created.status_code == 202
