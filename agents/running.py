@@ -8,11 +8,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from .agent import Agent
 from .artifacts import Artifact, ArtifactStore, keep
@@ -35,8 +34,7 @@ Leave = Callable[[str], Awaitable[NoReturn]]
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunFacts(NamedTuple):
     """Who and where a run is; `timeout` is in seconds from now, `emitted` what earlier attempts sent outside steps, and
     `session` the one it belongs to."""
 
@@ -106,7 +104,7 @@ class RunContext:
         self._emits: defaultdict[StepId | None, int] = defaultdict(int)
         self._began = time.monotonic()
         self._ends = self._began + facts.timeout
-        self._began_at = datetime.now(UTC)
+        self._began_at = time.time()
         self._memory: Memory = RunMemory()
         if facts.session is not None and keeper is not None:
             self._memory = SessionMemory(facts.session, keeper, self._own, self._key_of)
@@ -137,7 +135,7 @@ class RunContext:
 
     @property
     def deadline(self) -> datetime:
-        return self._began_at + timedelta(seconds=self._ends - self._began)
+        return datetime.fromtimestamp(self._began_at + self._ends - self._began, UTC)
 
     def remaining(self) -> float:
         return max(0.0, self._ends - time.monotonic())

@@ -33,7 +33,9 @@ from .slots import Slots
 from .subagents import Reach, Subagents
 
 WATCH_SECONDS = 2.0
-SMOOTH = 0.2  # how much the newest run counts in the time that a run takes
+SMOOTH = 0.2  # how much the newest counts in the time that a run takes, and that its way to the background does
+LEAD = 0.01  # seconds that a run sets out earlier, to be a task by its deadline, until it is known how long that takes
+LEAD_LIMIT = 0.1  # and at most, since it is time in which it could have answered
 
 UNCONFIRMED = (
     "The run was to go on as a task, and the ledger did not confirm that it does: GET /v1/tasks/{id}, with the Task-Id "
@@ -104,6 +106,7 @@ class LiveRuns:
         self._reserve = policy.simple_time if self._has_simple else 0.0
         self._simple = 0  # simple answers under way
         self._service = 0.0
+        self._lead = LEAD
         self._arrived = 0
 
     async def answer(self, ask: Ask) -> Told:
@@ -226,7 +229,7 @@ class LiveRuns:
         run.reach(ends)
         run.waiters += 1
         try:
-            if not await run.over(ends - min(self._reserve, ask.patience / 2)):
+            if not await run.over(ends - self._early(run, ask)):
                 told = await (self._move(run) if run.wants else self._late(run, ask, ends))
                 if told is not None:
                     return told
@@ -235,6 +238,11 @@ class LiveRuns:
             run.waiters -= 1
             if not run.waiters and not run.task.done() and run.move is None:
                 self._give_up(run, _question(ask))
+
+    def _early(self, run: Run, ask: Ask) -> float:
+        """How many seconds before the deadline what comes in place of the run's answer is begun."""
+        lead = 0.0 if run.becomes is None else min(self._lead, LEAD_LIMIT)
+        return min(self._reserve + lead, ask.patience / 2)
 
     async def _late(self, run: Run, ask: Ask, ends: float) -> Told | None:
         """What there is for a caller whose time is almost over; None if the run gives its answer after all."""
@@ -259,11 +267,17 @@ class LiveRuns:
     async def _move(self, run: Run) -> Told | None:
         """The run as a task; None if it gives its answer after all."""
         if run.move is None:
-            run.move = asyncio.get_running_loop().create_task(self._promoter.promote(run))
+            run.move = asyncio.get_running_loop().create_task(self._promote(run))
             run.move.add_done_callback(_seen)
             self._measures.promoted(why(run.wants))
         task = await asyncio.shield(run.move)
         return task and Told(b"", Rung.TASK, run.task_id, task=task, reason=run.wants)
+
+    async def _promote(self, run: Run) -> Task | None:
+        began = monotonic()
+        task = await self._promoter.promote(run)
+        self._lead += (monotonic() - began - self._lead) * SMOOTH
+        return task
 
     def _give_up(self, run: Run, question: str) -> None:
         self._left.add(run)
@@ -276,6 +290,7 @@ class LiveRuns:
         self._runs.discard(run)
         self._left.discard(run)
         self._unshare(run, key)
+        run.context = run.subagents = None  # which know the run: the collector of garbage would have to find them
         if not task.cancelled():
             task.exception()  # seen: a run that nobody waited for leaves no complaint about an exception never read
         run.ring()

@@ -19,18 +19,20 @@ from agents import Realtime, RubatoError
 from agents.artifacts import artifact_store
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
+from cluster.collecting import collect_rarely
 from cluster.remote import RemoteLedger, RemoteLink
 
-from . import drain
+from . import drain, servestate
 from .guard import Guard, replica_needs
 from .handles import Handles
 from .raymetrics import RayMeasures
 from .replica import INPUT_LIMIT, Links, Replica
 from .scaling import Scaling
+from .shortcut import Shortcut
 from .subagents import SubAsk
 from .verifier import Verifier
 from .warming import ready
-from .wire import join_writes
+from .wire import speak
 
 UNLIMITED = 100_000  # requests at once per replica: we shed load ourselves, with a problem that says so
 START_ATTEMPTS = 2
@@ -60,12 +62,14 @@ class Host:
     """What Serve constructs in each replica: the application is built there, never pickled."""
 
     def __init__(self, start: Started, *arguments: Any) -> None:
-        join_writes()
+        self._shortcut = Shortcut()
+        speak(self._shortcut)
         self._start = start
         self._arguments = arguments
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         self._app = await self._start(*self._arguments)
+        self._shortcut.open(self._app, servestate.counting())
         leave = getattr(self._app, "leave", None)
         if leave is not None:
             self._watch = asyncio.get_running_loop().create_task(drain.watch(leave))
@@ -108,6 +112,7 @@ async def start_replica(plan: ReplicaPlan) -> ASGIApp:
     artifacts = lru_cache(TENANTS)(partial(artifact_store, plan.artifacts_url))
     links = Links(ledger, RemoteLink(), Handles(), RayMeasures(entry.name))
     app = Replica(entry, await ready(entry), _realtime(entry), artifacts, links, plan.limit)
+    collect_rarely()
     return Guard(app, Verifier(ledger.keys_since, opens=plan.opens), replica_needs)
 
 

@@ -84,6 +84,12 @@ def test_all_that_listens_listens_on_loopback(cluster: Cluster, http: httpx.Clie
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize("path", ["/", "/v1/agents/act", "/v1/agents/act/nowhere"])
+def test_requests_take_the_short_way_past_serve(http: httpx.Client, path: str) -> None:
+    """Which gives an id to each that has none. Also the test that notices where Serve counts its requests elsewhere."""
+    assert "x-request-id" not in http.get(path).headers
+
+
 def test_the_ports_of_one_cluster_are_not_offered_to_another(cluster: Cluster) -> None:
     mine = cluster.ports
     assert not any(is_free(port) for port in (cluster.http, mine.stats, mine.metrics, mine.fallback))

@@ -1,4 +1,5 @@
-"""That joined writes lose nothing, keep their order and hold nobody up."""
+"""That joined writes lose nothing, keep their order and hold nobody up, and a request on the shortcut ends with its
+connection."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 from websockets.asyncio.client import connect
 
-from deployments.wire import HELD, Joining, join_writes
+from deployments.servestate import Counting
+from deployments.shortcut import Shortcut
+from deployments.wire import HELD, Joining, speak
 
 
 class Recorded:
@@ -92,11 +95,37 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"def"})
 
 
+class Shorter:
+    """An application on the shortcut: waits until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/short/ready":
+            await app(scope, receive, send)
+            return
+        self.began.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            self.ended.set_result("cancelled")
+            raise
+
+
 @pytest.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """A uvicorn server that joins its writes."""
+async def shorter() -> Shorter:
+    return Shorter()
+
+
+@pytest.fixture
+async def port(shorter: Shorter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """A uvicorn server that speaks so, with a shortcut for what is below `/short`."""
     monkeypatch.setitem(HTTP_PROTOCOLS, "auto", "")
-    join_writes()
+    shortcut = Shortcut()
+    shortcut.open(shorter, Counting("/short", lambda: None, lambda: None))
+    speak(shortcut)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -132,3 +161,25 @@ async def test_a_socket_goes_on_over_the_same_transport(port: int) -> None:
         await socket.send("hello")
 
         assert await socket.recv() == "hello"
+
+
+async def test_a_request_on_the_shortcut_ends_with_its_connection(port: int, shorter: Shorter) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /short/wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.wait_for(shorter.began.wait(), 5)
+    assert not shorter.ended.done()
+
+    writer.close()
+
+    assert await asyncio.wait_for(shorter.ended, 5) == "cancelled"
+
+
+async def test_an_answer_on_the_shortcut_arrives_whole(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    writer.write(b"GET /short/ready HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    said = await asyncio.wait_for(reader.read(), 5)
+
+    assert said.count(b"\r\n\r\nabcdef") == 3
+    writer.close()
