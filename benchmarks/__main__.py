@@ -49,7 +49,9 @@ def _realtime(options: argparse.Namespace) -> dict[str, Any]:
     _say("stock Ray Serve, in a Ray of its own")
     stock = realtime.measure_stock()
     with rubato(*realtime.AGENTS) as local:
-        return {"bare": bare, "stock": stock, "realtime": realtime.measure(local.url, _say)}
+        ours = realtime.measure(local.url, _say)
+    _say("bare FastAPI once more: the faster of both counts, since machines have better and worse minutes")
+    return {"bare": realtime.faster(bare, realtime.measure_bare()), "stock": stock, "realtime": ours}
 
 
 def _background(options: argparse.Namespace) -> dict[str, Any]:

@@ -43,6 +43,18 @@ class Kept(Agent[Message, Message]):
         return message
 
 
+class Counts(Agent[Message, int]):
+    """Remembers how many turns its session has had."""
+
+    name = "counts"
+    realtime = Realtime(deadline=10.0)
+
+    async def run(self, ctx: Context, message: Message) -> int:
+        turns = (await ctx.memory.read(int) or 0) + 1
+        await ctx.memory.write(turns)
+        return turns
+
+
 class Slow(Agent[Message, Message]):
     """Takes three seconds."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -29,3 +29,10 @@ async def stream(message: Message) -> StreamingResponse:
 
 async def _events(message: Message) -> AsyncIterator[str]:
     yield f"event: output\ndata: {message.model_dump_json()}\n\n"
+
+
+@app.websocket("/socket")
+async def echo(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)

@@ -9,6 +9,8 @@ STOCK_FACTOR = 8  # times stock Ray Serve's
 ALONE_FACTOR = 2.5  # of bare FastAPI's p50 at one connection
 KEPT_FACTOR = 2  # for an answer that is kept
 EVENT_FACTOR = 5  # of the bare p50 to the first event
+TURN_FACTOR = 3  # of the bare echo's turn over a WebSocket
+IDLE_MB = 100.0  # that a thousand sockets at rest weigh
 HANDOVER_SECONDS = 0.55  # for a 202 to a caller who waits half a second
 OVERLOAD_SECONDS = 1.0  # the deadline of the agent that is asked too often
 REFUSED_MS = 50.0  # what "at once" is
@@ -71,13 +73,17 @@ def table(made: dict[str, Mark]) -> str:
 def _realtime(found: Found) -> dict[str, Mark]:
     ours, bare, stock = found["realtime"], found["bare"], found["stock"]
     at_16 = [each["16"]["requests_per_s"] for each in (ours, bare, stock)]
-    overload = ours["overload"]
+    overload, talk = ours["overload"], ours["sockets"]
+    turn_ms = TURN_FACTOR * bare["turn"]["p50_ms"]
     return {
         "share_of_bare_at_16": at_least(REALTIME_SHARE, at_16[0] / at_16[1]),
         "of_stock_serve_at_16": at_least(STOCK_FACTOR, at_16[0] / at_16[2]),
         "p50_of_bare_alone": at_most(ALONE_FACTOR, ours["1"]["p50_ms"] / bare["1"]["p50_ms"]),
         "kept_p50_of_bare": at_most(KEPT_FACTOR, ours["kept"]["p50_ms"] / bare["1"]["p50_ms"]),
         "first_event_p50_of_bare": at_most(EVENT_FACTOR, ours["first_event"]["p50_ms"] / bare["first_event"]["p50_ms"]),
+        "turn_p50_ms": at_most(turn_ms, talk["turn"]["p50_ms"]),
+        "turn_that_remembers_p50_ms": at_most(turn_ms + talk["commit_ms"], talk["remembers"]["p50_ms"]),
+        "idle_sockets_mb": at_most(IDLE_MB, talk["idle"]["memory_grew_mb"]),
         "handover_p99_s": at_most(HANDOVER_SECONDS, ours["handover"]["p99_s"]),
         "overload_accepted_p99_ms": at_most(OVERLOAD_SECONDS * 1000, overload["accepted"]["p99_ms"]),
         "overload_refused_p99_ms": at_most(REFUSED_MS, overload["refused"]["p99_ms"]),

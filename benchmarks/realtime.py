@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from . import first_event, handover, overload, stock
+from . import first_event, handover, overload, sockets, stock
 from .load import generator, post
 from .local import ECHO, ROOT, free_port
 
@@ -23,7 +23,13 @@ SECONDS = 3.0
 PATIENCE = 30.0
 
 
-AGENTS = (ECHO, "benchmarks.agents:Kept", "benchmarks.agents:Slow", "benchmarks.agents:Busy")
+AGENTS = (
+    ECHO,
+    "benchmarks.agents:Kept",
+    "benchmarks.agents:Counts",
+    "benchmarks.agents:Slow",
+    "benchmarks.agents:Busy",
+)
 
 
 def measure(url: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -34,6 +40,8 @@ def measure(url: str, say: Callable[[str], None]) -> dict[str, Any]:
     found["kept"] = _measure(f"{url}/v1/agents/kept/run", (1,))["1"]
     say("the first event of a stream")
     found["first_event"] = first_event.measure(f"{url}/v1/agents/echo/run")
+    say("turns over a WebSocket, and a thousand of them at rest")
+    found["sockets"] = sockets.measure(url)
     say("fifty callers who wait half a second for what takes three")
     found["handover"] = handover.measure(url)
     say("three times the load that there is room for, for a minute")
@@ -44,7 +52,19 @@ def measure(url: str, say: Callable[[str], None]) -> dict[str, Any]:
 def measure_bare() -> dict[str, Any]:
     """The same handlers without us."""
     with _bare() as url:
-        return {**_measure(f"{url}/run"), "first_event": first_event.measure(f"{url}/stream")}
+        return {
+            **_measure(f"{url}/run"),
+            "first_event": first_event.measure(f"{url}/stream"),
+            "turn": sockets.turns(f"{url}/socket", sockets.TURN, "hello"),
+        }
+
+
+def faster(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Of two measures of the same contender the one that is harder to beat, figure by figure."""
+    return {
+        name: other[name] if isinstance(figure, dict) and other[name]["p50_ms"] < figure["p50_ms"] else figure
+        for name, figure in one.items()
+    }
 
 
 def measure_stock() -> dict[str, Any]:

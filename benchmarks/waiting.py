@@ -21,6 +21,29 @@ def measure(url: str, times: int) -> dict[str, float]:
     return summary(found)
 
 
+def commits(url: str, times: int) -> dict[str, float]:
+    """The same of a task that is not waited for: until it is safe."""
+    asked = request("POST", f"{url}/v1/tasks", json.dumps({"agent": "echo", "input": INPUT}))
+    return _all(url, asked, 202, times)
+
+
+def answers(url: str, times: int) -> dict[str, float]:
+    """And of an answer that nothing is kept of."""
+    return _all(url, request("POST", f"{url}/v1/agents/echo/run", json.dumps(INPUT)), 200, times)
+
+
+def _all(url: str, asked: bytes, expect: int, times: int) -> dict[str, float]:
+    with Connection(url) as connection:
+        found = []
+        for _ in range(WARM + times):
+            began = time.perf_counter()
+            status, body = connection.send(asked)
+            found.append(time.perf_counter() - began)
+            if status != expect:
+                raise RuntimeError(f"{status}: {body[:300]!r}")
+    return summary(found[WARM:])
+
+
 def summary(seconds: list[float]) -> dict[str, float]:
     """p50 and p99 in milliseconds."""
     return {"p50_ms": round(median(seconds) * 1000, 3), "p99_ms": round(quantiles(seconds, n=100)[98] * 1000, 3)}

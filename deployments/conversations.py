@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from starlette.types import Message, Receive, Send
 
@@ -19,7 +20,7 @@ from .frames import BadFrame, Cancel, Input, Move
 from .live import LiveRuns, Told, problem_of_run
 from .problems import Problem, Refused, overloaded
 from .runs import Ask
-from .streaming import AHEAD, tell
+from .streaming import tell
 
 MESSAGE_BYTES = 1024 * 1024
 SLOW = 30.0  # seconds in which a reader must take a frame
@@ -50,17 +51,13 @@ class Desk:
             conversation.leave()
 
 
-class _TooSlow(Exception):
-    """The client does not read."""
-
-
 class _Turn:
     def __init__(self, id: str, ask: Ask) -> None:
         self.id = id
         self.ask = ask
         self.task: asyncio.Task[None] | None = None  # once it runs
         self.answered = False
-        self.refusal: Problem | None = None  # what it ends in where it has no answer
+        self.refusal: Problem | None = None  # why it is to end without an answer
 
     def cancel(self, why: str) -> None:
         """End it, unless it has an answer."""
@@ -68,6 +65,22 @@ class _Turn:
             self.refusal = frames.canceled(why)
             if self.task is not None:
                 self.task.cancel()
+
+
+class _Frames:
+    """Where the run of a turn tells what happens: it goes out at once, and the run waits while its reader is slow."""
+
+    def __init__(self, turn: _Turn, say: Callable[[str], Awaitable[None]]) -> None:
+        self._turn = turn
+        self._say = say
+
+    def put_nowait(self, event: Event) -> None:
+        """That the run begins nobody needs to be told: a turn has one attempt."""
+
+    async def put(self, event: Event | None) -> None:
+        if event is not None and event.type != "attempt.started":
+            self._turn.answered = self._turn.answered or event.type in frames.LAST
+            await self._say(frames.told(self._turn.id, event))
 
 
 class Conversation:
@@ -83,7 +96,6 @@ class Conversation:
         self._sending = asyncio.Lock()
         self._running: _Turn | None = None
         self._waiting: deque[_Turn] = deque()
-        self._working: asyncio.Task[None] | None = None  # while there are turns
         self._leaving = False
         self._over: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
 
@@ -99,7 +111,8 @@ class Conversation:
             close = await self._over
         finally:
             self._desk.open.discard(self)
-            await _end(reading, self._working, None if self._running is None else self._running.task)
+            self._waiting.clear()
+            await _end(reading, None if self._running is None else self._running.task)
         if close is not None:
             code, reason = close
             with suppress(TimeoutError):
@@ -110,7 +123,7 @@ class Conversation:
         """The turn that runs is the last: the client goes on with another replica."""
         self._leaving = True
         self._waiting.clear()  # none of them has begun, and the client knows that they have no answer
-        if self._working is None:
+        if self._running is None:
             self._close(RESTART, AGAIN)
 
     # what comes
@@ -158,7 +171,7 @@ class Conversation:
         """Begin the turn, now or later. Raises BadFrame."""
         if any(turn.id == frame.id for turn in self._turns):
             raise frames.twice(frame.id)
-        move = frames.decide(self._desk.on_message, running=self._working is not None, waiting=len(self._waiting))
+        move = frames.decide(self._desk.on_message, running=bool(self._turns), waiting=len(self._waiting))
         if move is Move.REJECT:
             raise BadFrame(frames.rejected(), frame.id)
         if move is Move.FULL:
@@ -168,8 +181,8 @@ class Conversation:
             for other in self._turns:
                 other.cancel("Another input came.")
         self._waiting.append(turn)
-        if self._working is None:
-            self._working = asyncio.create_task(self._guarded(self._work))
+        if self._running is None:
+            self._begin_next()
 
     def _turn(self, frame: Input) -> _Turn:
         try:
@@ -183,48 +196,43 @@ class Conversation:
     @property
     def _turns(self) -> list[_Turn]:
         """Those that have no answer yet."""
-        return [turn for turn in (self._running, *self._waiting) if turn is not None]
+        return [turn for turn in (self._running, *self._waiting) if turn is not None and not turn.answered]
 
     # what goes
 
-    async def _work(self) -> None:
+    def _begin_next(self, ended: asyncio.Task[None] | None = None) -> None:
         """One turn after the other, as long as there are any."""
-        while self._waiting:
-            self._running = turn = self._waiting.popleft()
-            if turn.refusal is None:
-                turn.task = asyncio.create_task(self._answer(turn))
-                await asyncio.wait([turn.task])
-                if not turn.task.cancelled():
-                    turn.task.result()
-            if turn.refusal is not None:
-                await self._say(frames.failed(turn.id, turn.refusal))
-            self._running = None
-        self._working = None
-        if self._leaving:
+        self._running = turn = self._waiting.popleft() if self._waiting else None
+        if turn is not None:
+            turn.task = asyncio.create_task(self._guarded(partial(self._answer, turn)))
+            turn.task.add_done_callback(self._begin_next)  # by then a run that was cancelled has left its slot
+        elif self._leaving:
             self._close(RESTART, AGAIN)
 
     async def _answer(self, turn: _Turn) -> None:
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
-        telling = asyncio.create_task(tell(self._desk.runs, turn.ask, queue))
-        try:
-            while (event := await queue.get()) is not None:
-                turn.answered = turn.answered or event.type in frames.LAST
-                if event.type != "attempt.started":  # a turn has one attempt
-                    await self._say(frames.told(turn.id, event))
-            ended = await telling
-            assert not isinstance(ended, Told), "a turn becomes no task"
-            turn.refusal = ended
-        finally:
-            telling.cancel()
-            await asyncio.wait([telling])  # so that the next turn finds the slot free
+        if turn.refusal is None:
+            try:
+                ended = await tell(self._desk.runs, turn.ask, _Frames(turn, self._say))
+                assert not isinstance(ended, Told), "a turn becomes no task"
+                turn.refusal = ended
+            except asyncio.CancelledError:
+                if turn.refusal is None:
+                    raise
+        if turn.refusal is not None:
+            turn.answered = True
+            await self._say(frames.failed(turn.id, turn.refusal))
 
     async def _say(self, text: str) -> None:
-        """Send a frame. Raises _TooSlow."""
+        """Send a frame. Where nobody reads it the conversation is over, and this does not return."""
         try:
             async with asyncio.timeout(SLOW), self._sending:
                 await self._send({"type": "websocket.send", "text": text})
+            return
         except TimeoutError:
-            raise _TooSlow from None
+            self._close(POLICY, f"no frame was read for {SLOW:g} s")
+        except OSError:
+            self._close()  # the client has gone
+        await asyncio.Event().wait()
 
     # the end
 
@@ -232,10 +240,6 @@ class Conversation:
         """Where one part cannot go on, the socket is closed."""
         try:
             await part()
-        except _TooSlow:
-            self._close(POLICY, f"no frame was read for {SLOW:g} s")
-        except OSError:
-            self._close()  # the client has gone
         except Exception:
             log.exception("a conversation broke")
             self._close(BROKEN, "something went wrong on our side")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
@@ -28,10 +29,19 @@ class Silence:
         return
 
 
-class Telling:
-    """A recorder that numbers what happens from 0 and puts it on a queue, in order."""
+class Sink(Protocol):
+    """Takes the events of a run, in order; a queue is one."""
 
-    def __init__(self, queue: asyncio.Queue[Event | None]) -> None:
+    async def put(self, event: Event | None, /) -> None: ...
+
+    def put_nowait(self, event: Event, /) -> None:
+        """The first event only, for which there is always room."""
+
+
+class Telling:
+    """A recorder that numbers what happens from 0 and puts it somewhere, in order."""
+
+    def __init__(self, queue: Sink) -> None:
         self._queue = queue
         self._next = 0
         self._over = False

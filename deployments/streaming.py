@@ -17,7 +17,7 @@ from .ladder import Rung
 from .live import LiveRuns, Told, problem_of_run
 from .problems import Problem
 from .promotion import promoted
-from .recording import Telling
+from .recording import Sink, Telling
 from .runs import Ask, RunBroke
 
 AHEAD = 256  # events a run may be ahead of its reader before its emits wait
@@ -48,8 +48,8 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     return None
 
 
-async def tell(runs: LiveRuns, ask: Ask, queue: asyncio.Queue[Event | None]) -> Problem | Told | None:
-    """Put the run's events on the queue, then None. Returns what came of it where it did not even begin."""
+async def tell(runs: LiveRuns, ask: Ask, queue: Sink) -> Problem | Told | None:
+    """Put the run's events there, then None. Returns what came of it where it did not even begin."""
     telling = Telling(queue)
     try:
         told = await runs.answer(ask._replace(telling=telling))

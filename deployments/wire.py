@@ -12,9 +12,10 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from .shortcut import Shortcut
 
@@ -61,14 +62,31 @@ class Joining:
             self._transport.write(data)
 
 
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's own, over such a transport and with a shortcut: requests that take it are cancelled with their
-    connection."""
+class _Forked:
+    """One of uvicorn's protocols, which sends what may go there down a shortcut to the application."""
+
+    app: Any
 
     def __init__(self, shortcut: Shortcut, **options: Any) -> None:
         super().__init__(**options)
         self._shortcut = shortcut
-        self._long_way, self.app = self.app, self._way  # type: ignore[has-type]
+        self._long_way: ASGIApp = self.app
+        self.app = self._way
+
+    def _way(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        way = self._short_way if self._shortcut.leads(scope) else self._long_way
+        return way(scope, receive, send)
+
+    async def _short_way(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._shortcut(scope, receive, send)
+
+
+class Requests(_Forked, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """HTTP, over a transport that joins writes. A request on the shortcut is cancelled with its connection."""
+
+    def __init__(self, shortcut: Shortcut, **options: Any) -> None:
+        super().__init__(shortcut, **options)
+        self.ws_protocol_class = partial(Sockets, shortcut)
         self._request: asyncio.Task[Any] | None = None  # the latest on the shortcut
         self._lost = False
 
@@ -81,10 +99,6 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         if self._request is not None and not self.cycle.response_complete:
             self._request.cancel()
 
-    def _way(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        way = self._short_way if self._shortcut.leads(scope) else self._long_way
-        return way(scope, receive, send)
-
     async def _short_way(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._request = asyncio.current_task()
         try:
@@ -94,6 +108,10 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
                 raise
 
 
+class Sockets(_Forked, WebSocketsSansIOProtocol):
+    """WebSockets, over the same transport. Who is on the shortcut hears that the client has gone."""
+
+
 def speak(shortcut: Shortcut) -> None:
     """Have every uvicorn server that starts in this process from now on speak so."""
-    HTTP_PROTOCOLS["auto"] = partial(Protocol, shortcut)  # type: ignore[assignment]
+    HTTP_PROTOCOLS["auto"] = partial(Requests, shortcut)  # type: ignore[assignment]
