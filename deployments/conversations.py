@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from starlette.types import Message, Receive, Send
 
@@ -23,13 +24,13 @@ from .runs import Ask
 from .streaming import tell
 
 MESSAGE_BYTES = 1024 * 1024
-SLOW = 30.0  # seconds in which a reader must take a frame
+SLOW = 30.0  # seconds after which who takes no frame is looked at, and after as many more let go
 GOODBYE = 2.0  # seconds that a close may take
 
 POLICY, TOO_BIG, BROKEN, RESTART = 1008, 1009, 1011, 1012  # close codes of RFC 6455
 AGAIN = "this replica ends; connect again"
 
-AskOf = Callable[[str], Ask]  # of an input; raises what is wrong with it
+AskOf = Callable[[Input], Ask]  # raises what is wrong with the input
 Check = Callable[[], object]  # raises Refused where this caller is not let in any more
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,10 @@ log = logging.getLogger(__name__)
 class Desk:
     """What the conversations of one replica share."""
 
-    def __init__(self, runs: LiveRuns, on_message: OnMessage) -> None:
+    def __init__(self, runs: LiveRuns, on_message: OnMessage, takes: Any) -> None:
+        """`takes` is the agent's input type."""
         self.runs = runs
+        self.read = frames.Reader(takes).read
         self.on_message = on_message
         self.open: set[Conversation] = set()
         self.leaving = False
@@ -93,7 +96,8 @@ class Conversation:
         self._check = check
         self._receive = receive
         self._send = send
-        self._sending = asyncio.Lock()
+        self._said = self._saying = 0  # frames that were taken, and that wait to be
+        self._look: asyncio.TimerHandle | None = None
         self._running: _Turn | None = None
         self._waiting: deque[_Turn] = deque()
         self._leaving = False
@@ -112,6 +116,8 @@ class Conversation:
         finally:
             self._desk.open.discard(self)
             self._waiting.clear()
+            if self._look is not None:
+                self._look.cancel()
             await _end(reading, None if self._running is None else self._running.task)
         if close is not None:
             code, reason = close
@@ -157,7 +163,7 @@ class Conversation:
     async def _hear(self, text: str) -> None:
         """Do what the frame asks for, or say what is wrong with it."""
         try:
-            frame = frames.read(text)
+            frame = self._desk.read(text)
             if isinstance(frame, Cancel):
                 for turn in self._turns:
                     if turn.id == frame.id:
@@ -187,7 +193,7 @@ class Conversation:
     def _turn(self, frame: Input) -> _Turn:
         try:
             self._check()
-            return _Turn(frame.id, self._ask(frame.input))
+            return _Turn(frame.id, self._ask(frame))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the key or the input
             if isinstance(error, Refused) and error.problem.status in (401, 403):
                 self._close(POLICY, error.problem.title)
@@ -224,15 +230,25 @@ class Conversation:
 
     async def _say(self, text: str) -> None:
         """Send a frame. Where nobody reads it the conversation is over, and this does not return."""
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(SLOW, self._look_whether_read, self._said)
+        self._saying += 1
         try:
-            async with asyncio.timeout(SLOW), self._sending:
-                await self._send({"type": "websocket.send", "text": text})
-            return
-        except TimeoutError:
-            self._close(POLICY, f"no frame was read for {SLOW:g} s")
+            await self._send({"type": "websocket.send", "text": text})
         except OSError:
             self._close()  # the client has gone
-        await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        finally:
+            self._saying -= 1
+        self._said += 1
+
+    def _look_whether_read(self, said: int) -> None:
+        """Close the socket of a client that takes nothing: one timer, not one for each frame."""
+        self._look = None
+        if self._saying and self._said == said:
+            self._close(POLICY, f"no frame was read for {SLOW:g} s")
+        elif self._saying:
+            self._look = asyncio.get_running_loop().call_later(SLOW, self._look_whether_read, self._said)
 
     # the end
 

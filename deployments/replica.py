@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from agents import Agent, Realtime, values
-from agents.agent import read_input
+from agents.agent import input_type, read_input
 from agents.artifacts import ArtifactStore
 from agents.catalog import Entry
 from agents.errors import InvalidInput
@@ -32,6 +32,7 @@ from .access import caller_of, check_again
 from .cachecontrol import oldest_taken
 from .conversations import POLICY, Conversation, Desk
 from .describe import describe
+from .frames import UNREAD, Input
 from .gateway.answers import accepted
 from .gateway.forms import refuse_query
 from .gateway.headers import idempotency_key
@@ -92,7 +93,7 @@ class Replica:
         self._policy = policy
         self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
         self._runs = LiveRuns(agent, policy, artifacts, self._promoter, ledger, links.reach, links.measures)
-        self._desk = Desk(self._runs, policy.on_message)
+        self._desk = Desk(self._runs, policy.on_message, input_type(entry.agent))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -192,8 +193,8 @@ class Replica:
             await send({"type": "websocket.close", "code": POLICY, "reason": refused.problem.title})
             return
 
-        def ask(input: str) -> Ask:
-            given = self._input(input.encode())
+        def ask(frame: Input) -> Ask:
+            given = self._input(frame.input.encode()) if frame.given is UNREAD else frame.given
             question = values.digest((caller.tenant, given, session)) if self._policy.cache_ttl > 0 else ""
             return Ask(new_id(), given, self._policy.deadline, question, tenant=caller.tenant, session=session)
 

@@ -71,13 +71,20 @@ def test_every_promise_has_its_mark() -> None:
 def test_marks_of_real_time_are_held_against_bare_and_stock() -> None:
     times = {"p50_ms": 1.0, "p99_ms": 40.0}
     found = {
-        "bare": {"1": {"p50_ms": 0.5}, "16": {"requests_per_s": 1000.0}, "first_event": {"p50_ms": 0.25}},
+        "bare": {"1": {"p50_ms": 0.5}, "16": {"requests_per_s": 1000.0}, "first_event": {"p50_ms": 0.25}}
+        | {"turn": {"p50_ms": 0.1}},
         "stock": {"16": {"requests_per_s": 50.0}},
         "realtime": {
             "1": {"p50_ms": 1.0},
             "16": {"requests_per_s": 700.0},
             "kept": {"p50_ms": 1.1},
             "first_event": {"p50_ms": 1.0},
+            "sockets": {
+                "turn": {"p50_ms": 0.29},
+                "remembers": {"p50_ms": 2.4},
+                "commit_ms": 2.0,
+                "idle": {"memory_grew_mb": 20.0},
+            },
             "handover": {"p99_s": 0.6},
             "overload": {"accepted": times, "refused": times, "other": 0, "memory_grew_mb": 1.0},
         },
@@ -87,6 +94,7 @@ def test_marks_of_real_time_are_held_against_bare_and_stock() -> None:
 
     assert {name for name, mark in made.items() if not mark["holds"]} == {
         "realtime_kept_p50_of_bare",
+        "realtime_turn_that_remembers_p50_ms",
         "realtime_handover_p99_s",
     }
     assert made["realtime_of_stock_serve_at_16"]["got"] == 14
