@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -105,9 +106,8 @@ class RunContext:
         self._began = time.monotonic()
         self._ends = self._began + facts.timeout
         self._began_at = time.time()
-        self._memory: Memory = RunMemory()
-        if facts.session is not None and keeper is not None:
-            self._memory = SessionMemory(facts.session, keeper, self._own, self._key_of)
+        self._keeper = keeper
+        self._memory: Memory | None = None  # until it is asked for
 
     @property
     def mode(self) -> Mode:
@@ -131,7 +131,16 @@ class RunContext:
 
     @property
     def memory(self) -> Memory:
+        if self._memory is None:
+            self._memory = self._remembering()
         return self._memory
+
+    def _remembering(self) -> Memory:
+        session, keeper = self._facts.session, self._keeper
+        if session is None or keeper is None:
+            return RunMemory()
+        me = weakref.proxy(self)  # else each would keep the other, until the garbage is collected
+        return SessionMemory(session, keeper, lambda *step: me._own(*step), lambda step: me._key_of(step))
 
     @property
     def deadline(self) -> datetime:

@@ -159,6 +159,7 @@ class Attempt:
             self._timer.cancel()
         if self._waits is not None:
             self._waits.branches.close()
+            self._waits = None  # it knows the attempt: the collector of garbage would have to find them
         self.settle(verdict)
 
     async def _outcome(self) -> Verdict:

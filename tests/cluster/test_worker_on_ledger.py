@@ -11,6 +11,7 @@ from cluster.claims import Hello
 from cluster.ledger import Ledger
 from cluster.task import State, Submission, Task
 from cluster.worker import Worker
+from tests.garbage import garbage
 
 from .direct import Direct, opened, ticking
 from .house import agent, error, house
@@ -204,3 +205,17 @@ async def test_a_retry_by_hand_gives_a_task_and_the_children_that_ended_with_it_
 
     assert (done.state, error(done)) == (State.COMPLETED, {})
     assert ran == {"parent": {1, 2, 3, 4}, "child": {1, 2, 3, 4}}
+
+
+async def test_what_ran_is_freed_at_once() -> None:
+    """The collector would have to look for it among all that the process has, and everything stands still then."""
+    store = await opened()
+    async with ticking(store) as ledger:
+        busy = worker("w0", Direct(ledger, lambda: 1.0), three_steps)
+        run = asyncio.create_task(busy.run())
+        with garbage() as left:
+            await ended(ledger, (await ledger.submit(several(5))).task_ids)
+        await busy.stop()
+        await run
+
+    assert left == {}
