@@ -370,7 +370,9 @@ def problem_of_run(error: Exception) -> Problem:
     if isinstance(error, DeadlinePassed):
         return too_late(str(error))
     problem = problem_of(error)
-    return replace(problem, detail=UNCONFIRMED) if isinstance(error, Unconfirmed) else problem
+    if isinstance(error, Unconfirmed):
+        return replace(problem, detail=UNCONFIRMED, headers=(*problem.headers, ("Task-Id", error.task_id)))
+    return problem
 
 
 def _kind(error: Exception) -> str:

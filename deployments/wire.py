@@ -34,6 +34,12 @@ class Joining:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    @property
+    def plain(self) -> asyncio.Transport:
+        """The one it is for, with nothing held back."""
+        self._flush()
+        return self._transport
+
     def write(self, data: bytes) -> None:
         if not self._held:
             self._soon(self._flush)
@@ -109,7 +115,10 @@ class Requests(_Forked, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 class Sockets(_Forked, WebSocketsSansIOProtocol):
-    """WebSockets, over the same transport. Who is on the shortcut hears that the client has gone."""
+    """WebSockets: a frame is one write, and leaves at once. Who is on the shortcut hears that the client has gone."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport.plain if isinstance(transport, Joining) else transport)
 
 
 def speak(shortcut: Shortcut) -> None:
