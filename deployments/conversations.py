@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import Message, Receive, Send
 
@@ -25,13 +25,23 @@ from .streaming import tell
 
 MESSAGE_BYTES = 1024 * 1024
 SLOW = 30.0  # seconds after which who takes no frame is looked at, and after as many more let go
+LOOK = 2.0  # seconds between two looks whether keys are still good
 GOODBYE = 2.0  # seconds that a close may take
 
 POLICY, TOO_BIG, BROKEN, RESTART = 1008, 1009, 1011, 1012  # close codes of RFC 6455
+NOT_LET_IN = "the key is not good any more"
 AGAIN = "this replica ends; connect again"
 
 AskOf = Callable[[Input], Ask]  # raises what is wrong with the input
-Check = Callable[[], object]  # raises Refused where this caller is not let in any more
+
+
+class Access(NamedTuple):
+    """Of the caller of a conversation: `again` counts one more turn, and raises Refused where that may not be; `good`
+    says whether the caller would be let in now."""
+
+    again: Callable[[], object]
+    good: Callable[[], bool]
+
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +56,13 @@ class Desk:
         self.on_message = on_message
         self.open: set[Conversation] = set()
         self.leaving = False
+
+    async def watch(self) -> None:
+        """Close, now and then, the sockets of those who would not be let in any more."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for conversation in list(self.open):
+                conversation.look()
 
     def leave(self) -> None:
         """The replica goes, and with it every socket that is open, or comes yet."""
@@ -89,11 +106,11 @@ class _Frames:
 class Conversation:
     """One socket of a session."""
 
-    def __init__(self, desk: Desk, session: str, ask: AskOf, check: Check, receive: Receive, send: Send) -> None:
+    def __init__(self, desk: Desk, session: str, ask: AskOf, access: Access, receive: Receive, send: Send) -> None:
         self._desk = desk
         self._session = session
         self._ask = ask
-        self._check = check
+        self._access = access
         self._receive = receive
         self._send = send
         self._said = self._saying = 0  # frames that were taken, and that wait to be
@@ -124,6 +141,11 @@ class Conversation:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE):
                     await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def look(self) -> None:
+        """Close the socket of a caller who would not be let in any more."""
+        if not self._access.good():
+            self._close(POLICY, NOT_LET_IN)
 
     def leave(self) -> None:
         """The turn that runs is the last: the client goes on with another replica."""
@@ -192,7 +214,7 @@ class Conversation:
 
     def _turn(self, frame: Input) -> _Turn:
         try:
-            self._check()
+            self._access.again()
             return _Turn(frame.id, self._ask(frame))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the key or the input
             if isinstance(error, Refused) and error.problem.status in (401, 403):

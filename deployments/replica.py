@@ -23,9 +23,9 @@ from cluster.client import LedgerClient
 from cluster.holder import Holder
 
 from . import again, bodies
-from .access import caller_of, check_again
+from .access import caller_of, check_again, is_good
 from .asking import Asking, Head
-from .conversations import POLICY, Conversation, Desk
+from .conversations import POLICY, Access, Conversation, Desk
 from .describe import describe
 from .gateway.answers import accepted
 from .gateway.forms import refuse_query
@@ -132,10 +132,11 @@ class Replica:
         await receive()
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="step")
         asyncio.get_running_loop().set_default_executor(threads)
-        watching = asyncio.create_task(self._runs.watch())
+        watching = [asyncio.create_task(watch()) for watch in (self._runs.watch, self._desk.watch)]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watching.cancel()
+        for watch in watching:
+            watch.cancel()
         await self._runs.close()
         threads.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
@@ -168,7 +169,8 @@ class Replica:
             return
 
         ask = partial(self._asking.turn, caller, session)
-        await Conversation(self._desk, session, ask, partial(check_again, scope), receive, send).live()
+        access = Access(partial(check_again, scope), partial(is_good, scope))
+        await Conversation(self._desk, session, ask, access, receive, send).live()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         head: Head | None = None
