@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from .agent import Agent
 from .artifacts import Artifact, ArtifactStore, keep
@@ -24,6 +24,7 @@ from .context import Mode
 from .errors import NeedsBackground, RubatoError, SignalTimeout, StepError, StepOutcomeUnknown
 from .events import Emit, Emitted, written
 from .failures import mark
+from .host import Leave, Live, Recorder, RunFacts
 from .ids import derived_id
 from .journal import Cursor, Journal, StepId, StepRecord
 from .memory import Keeper, Memory, RunMemory, SessionMemory
@@ -31,47 +32,7 @@ from .stepvalues import digest_of, read_as, type_of, usable, written_as
 from .waits import TIMED_OUT, Call, Waits
 
 T = TypeVar("T")
-Leave = Callable[[str], Awaitable[NoReturn]]
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
-
-
-class RunFacts(NamedTuple):
-    """Who and where a run is; `timeout` is in seconds from now, `emitted` what earlier attempts sent outside steps, and
-    `session` the one it belongs to."""
-
-    mode: Mode
-    task_id: str
-    timeout: float
-    attempt: int = 1
-    tenant: str = ""
-    emitted: int = 0
-    session: str | None = None
-
-
-class Recorder(Protocol):
-    """Where a host keeps what its run has reached."""
-
-    async def may_start(self) -> None:
-        """Returns when a step may begin; a host that lost the run never lets it."""
-
-    async def record(self, step: StepRecord) -> None:
-        """Returns when the step is recorded as firmly as this host promises."""
-
-    async def emit(self, event: Emitted) -> None:
-        """Takes the event; its order among events and steps is kept."""
-
-    async def begin(self, step: StepId) -> None:
-        """Keeps that a step begins which may begin only once; returns when that is as firm as this host promises."""
-
-
-class Live(Protocol):
-    """How a live run has other agents answer while its caller waits."""
-
-    async def call(self, call: Call, child_id: str) -> str | None:
-        """What the agent came to, as a child's outcome is recorded; None where it does not answer in real time.
-
-        Raises ChildFailed; Overloaded and Retryable where the agent had no room, or asks to be called later.
-        """
 
 
 class RunContext:

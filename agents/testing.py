@@ -21,11 +21,12 @@ from .context import Mode
 from .errors import Permanent, UnknownAgent
 from .events import Emitted
 from .failures import describe, foremost
+from .host import RunFacts
 from .ids import new_id
 from .journal import Journal
 from .policies import Background
 from .rehearsal import Crash, Kept, Rehearsal
-from .running import RunContext, RunFacts
+from .running import RunContext
 from .talks import Session
 from .values import decode, encode
 from .waits import Child, News, SignalSent, Waits

@@ -15,8 +15,9 @@ from agents.agent import read_input, write_output
 from agents.artifacts import ArtifactStore, reading_from
 from agents.branches import UNWIND, Wait
 from agents.errors import TimedOut, UnknownAgent
+from agents.host import RunFacts
 from agents.journal import Journal
-from agents.running import RunContext, RunFacts
+from agents.running import RunContext
 from agents.waits import Waits
 
 from . import verdicts, waits

@@ -15,9 +15,10 @@ from agents import Agent, Mode, Realtime, RubatoError
 from agents.agent import has_simple
 from agents.artifacts import ArtifactStore
 from agents.errors import Overloaded
+from agents.host import RunFacts
 from agents.ids import new_id
 from agents.journal import Journal
-from agents.running import RunContext, RunFacts
+from agents.running import RunContext
 from cluster.keepers import SessionKeeper
 from cluster.sessions import SessionLink
 from cluster.task import Task

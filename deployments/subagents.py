@@ -77,7 +77,7 @@ class Subagents:
         self._empty: asyncio.Event | None = None  # once they are asked to leave
 
     async def call(self, call: Call, child_id: str) -> str | None:
-        """As agents.running.Live has it."""
+        """As agents.host.Live has it."""
         host = self._host
         origin = Origin(call.step.name, call.step.key, call.digest, call.group, deeper(call.step, host.depth))
         ask = SubAsk(

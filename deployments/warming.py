@@ -12,9 +12,10 @@ from agents import Agent, Mode
 from agents.artifacts import FolderArtifacts, reading_from
 from agents.catalog import Entry
 from agents.errors import NotLoadable
+from agents.host import RunFacts
 from agents.ids import new_id
 from agents.journal import Journal
-from agents.running import RunContext, RunFacts
+from agents.running import RunContext
 
 from .recording import Silence
 

@@ -11,8 +11,9 @@ from typing import Any
 from agents import Mode
 from agents.artifacts import ArtifactStore, FolderArtifacts
 from agents.events import Emitted
+from agents.host import RunFacts
 from agents.journal import Journal, StepId, StepRecord
-from agents.running import RunContext, RunFacts
+from agents.running import RunContext
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="rubato-tests-")
 
