@@ -16,7 +16,7 @@ from agents.catalog import load
 from cluster.ledger import Ledger
 from deployments.replica import Links, Replica
 
-from .driving import living
+from .driving import Socket, living
 from .ledgers import Direct, running_ledger
 from .talkers import Talker
 
@@ -52,3 +52,20 @@ async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
     yield make
     down.set()
     await asyncio.gather(*lives)
+
+
+def turn(id: str, text: str) -> dict[str, Any]:
+    return {"type": "input", "id": id, "input": {"text": text}}
+
+
+async def spoken(socket: Socket, id: str) -> Any:
+    """The last frame of a turn, after its events."""
+    while (frame := await socket.frame())["type"] == "event":
+        assert frame["id"] == id
+    assert frame["id"] == id, frame
+    return frame
+
+
+async def told(socket: Socket, id: str, text: str) -> Any:
+    socket.say(turn(id, text))
+    return await spoken(socket, id)

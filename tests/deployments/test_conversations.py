@@ -6,28 +6,21 @@ import asyncio
 import gc
 import json
 import tracemalloc
-from typing import Any
 
 import pytest
 
 from cluster.ledger import Ledger
 from cluster.sessions import Memory
 from deployments import conversations
-from deployments.access import Caller
 from deployments.frames import WAITING
-from deployments.problems import Refused, no_access, too_often
 
 from .driving import Socket
 from .talkers import Talker
-from .talking import Make, ledger, make
+from .talking import Make, ledger, make, spoken, told, turn
 
 pytestmark = pytest.mark.slow
 
 __all__ = ["ledger", "make"]
-
-
-def turn(id: str, text: str) -> dict[str, Any]:
-    return {"type": "input", "id": id, "input": {"text": text}}
 
 
 async def until(count: int) -> None:
@@ -35,19 +28,6 @@ async def until(count: int) -> None:
     async with asyncio.timeout(5):
         while len(Talker.began) < count:
             await asyncio.sleep(0.002)
-
-
-async def spoken(socket: Socket, id: str) -> Any:
-    """The last frame of a turn, after its events."""
-    while (frame := await socket.frame())["type"] == "event":
-        assert frame["id"] == id
-    assert frame["id"] == id, frame
-    return frame
-
-
-async def told(socket: Socket, id: str, text: str) -> Any:
-    socket.say(turn(id, text))
-    return await spoken(socket, id)
 
 
 async def test_each_turn_goes_on_from_the_one_before_over_any_socket(make: Make, ledger: Ledger) -> None:
@@ -356,43 +336,6 @@ async def test_a_client_that_does_not_read_is_closed(make: Make, monkeypatch: py
 
     assert app._desk.open == set()
     assert app.load.running == 0
-
-
-class Barred:
-    """Lets a caller in for so many turns."""
-
-    def __init__(self, turns: int, then: Refused) -> None:
-        self._left = turns
-        self._then = then
-
-    def is_good(self, caller: Caller) -> bool:
-        return self._left > 0
-
-    def check(self, headers: Any) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise self._then
-
-
-async def test_a_key_that_was_revoked_ends_the_conversation_at_its_next_turn(make: Make) -> None:
-    socket = Socket(make(), checks=Barred(1, Refused(no_access("It was revoked."))))
-    await socket.opened()
-    await told(socket, "1", "a")
-    socket.say(turn("2", "b"))
-
-    assert (await socket.frame())["error"]["status"] == 401
-    assert await socket.closed() == 1008
-    assert Talker.began == ["a"]
-
-
-async def test_each_turn_counts_against_the_rate_of_its_key(make: Make) -> None:
-    socket = Socket(make(), checks=Barred(1, Refused(too_often("Too often.", 1.0))))
-    await socket.opened()
-    await told(socket, "1", "a")
-
-    refused = await told(socket, "2", "b")
-
-    assert (refused["error"]["status"], Talker.began) == (429, ["a"])
 
 
 async def test_turns_at_once_over_two_sockets_lose_nothing_that_was_answered(make: Make, ledger: Ledger) -> None:
