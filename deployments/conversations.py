@@ -18,10 +18,11 @@ from cluster.task import Event
 
 from . import frames
 from .frames import BadFrame, Cancel, Input, Move
-from .live import LiveRuns, Told, problem_of_run
+from .live import LiveRuns
 from .problems import Problem, Refused, overloaded
 from .runs import Ask
 from .streaming import tell
+from .told import Told, problem_of_run
 
 MESSAGE_BYTES = 1024 * 1024
 SLOW = 30.0  # seconds after which who takes no frame is looked at, and after as many more let go

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 from agents import Agent, Mode, Realtime, RubatoError
 from agents.agent import has_simple
 from agents.artifacts import ArtifactStore
-from agents.errors import Overloaded
 from agents.host import RunFacts
 from agents.ids import new_id
 from agents.journal import Journal
@@ -26,44 +24,19 @@ from cluster.task import Task
 from .answers import CACHE_BYTES, Answer, Answers
 from .ladder import Door, Rung, admit, late
 from .measures import Measures, why
-from .problems import Problem, problem_of, too_late
-from .promotion import Promoter, Unconfirmed
+from .promotion import Promoter
 from .recording import Silence
 from .runs import Ask, Run, of_agent, written
 from .slots import Slots
 from .subagents import Reach, Subagents
+from .told import NoRoom, Told, kind_of, passed
 
 WATCH_SECONDS = 2.0
 SMOOTH = 0.2  # how much the newest counts in the time that a run takes, and that its way to the background does
 LEAD = 0.01  # seconds that a run sets out earlier, to be a task by its deadline, until it is known how long that takes
 LEAD_LIMIT = 0.1  # and at most, since it is time in which it could have answered
 
-UNCONFIRMED = (
-    "The run was to go on as a task, and the ledger did not confirm that it does: GET /v1/tasks/{id}, with the Task-Id "
-    "of this answer, tells. If there is no such task, ask again."
-)
-
 log = logging.getLogger(__name__)
-
-
-class DeadlinePassed(RubatoError):
-    """The caller waited for as long as it would, or as the agent's deadline allows; the run was cancelled."""
-
-
-class NoRoom(Overloaded):
-    """Every slot is taken, and so is every place in line that would help."""
-
-
-class Told(NamedTuple):
-    """An answer: the output as JSON, which kind it is, the run that gave it, and its age where it was kept. `task` is
-    what goes on in the background: in place of an output, or for the full one."""
-
-    output: bytes
-    rung: Rung
-    task_id: str
-    age: float | None = None
-    task: Task | None = None
-    reason: str = ""  # why the run went there
 
 
 class Load(NamedTuple):
@@ -122,7 +95,7 @@ class LiveRuns:
         try:
             told = await self._best(ask, began + ask.patience)
         except Exception as error:
-            self._measures.failed(_kind(error))
+            self._measures.failed(kind_of(error))
             raise
         self._measures.answered(told.rung.value, monotonic() - began)
         return told
@@ -255,7 +228,7 @@ class LiveRuns:
             return None
         if not may_move:
             if told is None and not await run.over(ends):
-                raise DeadlinePassed(_too_late(run.name, ask.patience))
+                raise passed(run.name, ask.patience)
             return told
         run.leave("late")
         if told is None:
@@ -366,21 +339,6 @@ class LiveRuns:
         return self._has_simple and self._simple < self._policy.slots
 
 
-def problem_of_run(error: Exception) -> Problem:
-    """The problem that answers a run that ended in `error`."""
-    if isinstance(error, DeadlinePassed):
-        return too_late(str(error))
-    problem = problem_of(error)
-    if isinstance(error, Unconfirmed):
-        return replace(problem, detail=UNCONFIRMED, headers=(*problem.headers, ("Task-Id", error.task_id)))
-    return problem
-
-
-def _kind(error: Exception) -> str:
-    kinds = {NoRoom: "busy", DeadlinePassed: "late", Unconfirmed: "unconfirmed"}
-    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "error")
-
-
 def _question(ask: Ask) -> str:
     """What equal questions have in common: those whose callers take a task, and those whose do not, run apart."""
     return f"{ask.key} task" if ask.task else ask.key
@@ -389,13 +347,6 @@ def _question(ask: Ask) -> str:
 def _seen(move: asyncio.Task[Task | None]) -> None:
     if not move.cancelled():
         move.exception()  # it is raised to whoever waits, and they may all have left
-
-
-def _too_late(name: str, patience: float) -> str:
-    return (
-        f"Agent {name!r} did not answer within {patience:g} s; the run was cancelled. Ask again, or submit it as a "
-        "task, which may take longer."
-    )
 
 
 def _kept(rung: Rung, answer: Answer, age: float) -> Told:

@@ -32,7 +32,7 @@ from .gateway.forms import refuse_query
 from .gateway.pausing import pause, resume
 from .gateway.sessions import session_of
 from .ladder import Rung
-from .live import LiveRuns, Load, Told, problem_of_run
+from .live import LiveRuns, Load
 from .measures import Measures, Unmeasured
 from .prefer import NONE, Preference, applied
 from .problems import Problem, Refused, not_found, problem_of
@@ -40,6 +40,7 @@ from .promotion import Promoter
 from .runs import Ask
 from .streaming import Headers, stream
 from .subagents import Nobody, Reach, SubAsk, SubTold, told_of
+from .told import Told, problem_of_run
 
 INPUT_LIMIT = bodies.Limits().input
 THREADS = 256  # plain steps at once; a step that hangs keeps its thread, so there are many

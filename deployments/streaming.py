@@ -14,11 +14,12 @@ from cluster.task import Event
 from . import sse
 from .events import event_bytes
 from .ladder import Rung
-from .live import LiveRuns, Told, problem_of_run
+from .live import LiveRuns
 from .problems import Problem
 from .promotion import promoted
 from .recording import Sink, Telling
 from .runs import Ask, RunBroke
+from .told import Told, problem_of_run
 
 AHEAD = 256  # events a run may be ahead of its reader before its emits wait
 LINGER = 30.0  # seconds after the deadline that a slow reader gets for what is left
