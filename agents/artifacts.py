@@ -67,14 +67,19 @@ class ArtifactStore(Protocol):
 _current: ContextVar[ArtifactStore] = ContextVar("rubato_artifacts")
 
 
-@contextmanager
-def reading_from(store: ArtifactStore) -> Iterator[None]:
+class reading_from:
     """Let `Artifact.read` inside the block find its bytes in `store`."""
-    token = _current.set(store)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_store", "_token")
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._store)
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
 
 
 def keep(store: ArtifactStore, data: bytes, *, name: str, media_type: str) -> Artifact:

@@ -12,11 +12,12 @@ import pytest
 from deployments.ingress import FOLDER_LIMIT, WRAPPER, Ports, free_ports, haproxy, is_free, serve_env
 
 WRITTEN = """global
-    log no-log local0 info
+    log /folder/one/no-log local0 info
 defaults
     option abortonclose
     option splice-request
     option splice-response
+    log global
 frontend prometheus
     bind :9101
     mode http
@@ -32,7 +33,7 @@ listen stats
 """
 
 
-def test_haproxy_keeps_its_pages_to_loopback_and_splices_no_request(tmp_path: Path) -> None:
+def test_haproxy_keeps_its_pages_to_loopback_splices_no_request_and_logs_none(tmp_path: Path) -> None:
     config = tmp_path / "haproxy.cfg"
     config.write_text(WRITTEN)
     program = tmp_path / "program"
@@ -47,7 +48,8 @@ def test_haproxy_keeps_its_pages_to_loopback_and_splices_no_request(tmp_path: Pa
 
         assert said.stdout.decode().strip() == " ".join(arguments)
         expected = WRITTEN.replace("bind :9101", "bind 127.0.0.1:9101").replace("bind *:8404", "bind 127.0.0.1:8404")
-        expected = expected.replace("    option splice-request\n", "")
+        for line in ("    option splice-request\n", "    log /folder/one/no-log local0 info\n"):
+            expected = expected.replace(line, "")
         assert config.read_text() == expected
 
 
