@@ -1,4 +1,4 @@
-"""A second Ray node on this machine, which may lose its raylet, and is then started again: `python -m` runs one."""
+"""A further Ray node on this machine, which may lose its raylet, and is then started again: `python -m` runs one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import NamedTuple
 import psutil
 import ray
 from ray._private.parameter import RayParams
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from ray.exceptions import TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -39,8 +41,10 @@ class SecondNode:
     def __init__(self, cluster: Cluster, gpus: int) -> None:
         self._cluster = cluster
         self._gpus = gpus
-        self._log = cluster.folder / "second.log"
+        self._before = set(self._ids())  # it was started
+        self._log = cluster.folder / f"node-{len(self._before)}.log"
         self._process = self._start()
+        self.id = ""  # as Ray has it, once Ray counts it
 
     def kill(self) -> None:
         """SIGKILL its raylet; what ran there ends by itself, as it does when nobody is there to end it."""
@@ -50,13 +54,18 @@ class SecondNode:
 
     def restart(self) -> None:
         """Another node in its place, once Ray counts it; the one before may be counted for a while yet."""
-        before = set(self._ids())
+        self._before = set(self._ids())
         self._process = self._start()
+        self.until_counted()
+
+    def until_counted(self) -> None:
+        """Ray counts it among those it has."""
         ends = time.monotonic() + START_SECONDS
-        while before.issuperset(self._ids()):
+        while not (new := set(self._ids()) - self._before):
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < ends, self.log()
             time.sleep(0.1)
+        (self.id,) = new
 
     def log(self) -> str:
         """What was said while it started."""
@@ -69,12 +78,6 @@ class SecondNode:
         for process in family:
             process.suspend()
         return family
-
-    @property
-    def id(self) -> str:
-        """As Ray has it."""
-        (id,) = self._ids()
-        return id
 
     def _ids(self) -> list[str]:
         return [str(node["NodeID"]) for node in ray.nodes() if node["Alive"] and "GPU" in node["Resources"]]
@@ -92,6 +95,14 @@ class SecondNode:
                 assert time.monotonic() < ends, self.log()
                 time.sleep(0.1)
 
+    def drain(self, seconds: float) -> None:
+        """Say that it will be taken away then, as whoever rents it out does. Ray itself does not end it."""
+        ends = int((time.time() + seconds) * 1000)
+        ray_knows = GcsClient(address=f"127.0.0.1:{self._cluster.gcs}")
+        preemption = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        accepted, why_not = ray_knows.drain_node(self.id, preemption, "taken away", ends)
+        assert accepted, why_not
+
     def stop(self) -> None:
         """End it at once; what ran there is left to whoever ends the cluster."""
         self._process.kill()
@@ -102,7 +113,8 @@ class SecondNode:
         wanted = Wanted(f"127.0.0.1:{self._cluster.gcs}", self._gpus, (listen, metrics, export, runtime_env))
         with self._log.open("ab") as log:
             command = [sys.executable, "-P", "-m", __name__, json.dumps(wanted)]
-            return subprocess.Popen(command, env=os.environ, stdout=log, stderr=log, start_new_session=True)
+            env = {**os.environ, **_own_ports()}
+            return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
 
     def _raylets(self) -> list[psutil.Process]:
         return [each for each in psutil.Process(self._process.pid).children() if each.name() == "raylet"]
@@ -112,15 +124,18 @@ class SecondNode:
 def _nothing() -> None: ...
 
 
+def _own_ports() -> dict[str, str]:
+    """Where what Serve runs on this node listens: on another machine it could be the same as everywhere."""
+    names = ("WORKER_PROXY_HTTP_PORT", "HAPROXY_STATS_PORT", "HAPROXY_METRICS_PORT")
+    return {f"RAY_SERVE_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
+
+
 @contextmanager
 def second_node(cluster: Cluster, gpus: int = 1) -> Iterator[SecondNode]:
-    """The node, once the cluster has its GPUs."""
+    """The node, once Ray counts it."""
     node = SecondNode(cluster, gpus)
     try:
-        ends = time.monotonic() + START_SECONDS
-        while ray.cluster_resources().get("GPU", 0) < gpus:
-            assert time.monotonic() < ends, node.log()
-            time.sleep(0.1)
+        node.until_counted()
         yield node
     finally:
         node.stop()
