@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import ray
 from ray import serve
 
 from agents.catalog import load
@@ -146,6 +147,14 @@ def serving(agent: str) -> int:
     return sum(number for state, number in states.items() if state in ("RUNNING", "PENDING_MIGRATION"))
 
 
+async def ongoing(agent: str) -> int:
+    """How many requests Serve believes to be in the replicas: it waits for them before it ends one."""
+    found = ray.util.list_named_actors(all_namespaces=True)
+    names = [each["name"] for each in found if each["name"].startswith(f"SERVE_REPLICA::agent-{agent}#")]
+    handles = [ray.get_actor(name, namespace="serve") for name in names]
+    return sum([await handle.get_num_ongoing_requests.remote() for handle in handles])
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not condition():
@@ -234,6 +243,7 @@ async def test_a_new_version_under_load_takes_over_without_a_failed_request(
         await until(lambda: old.isdisjoint(replicas(cluster)))
         await more(load)
 
+    assert await ongoing("answerer") == 0
     assert load.failed() == []
     assert len(load.latest() - old) == REPLICAS
 
@@ -286,6 +296,7 @@ async def test_a_drained_node_ends_a_hundred_requests_and_loses_none_of_those_th
         plain = group.create_task(running.many(RUNNING // 2, (2.0, 3.0)))
         leaving = group.create_task(running.many(RUNNING // 2, (2.0, 3.0), Prefer="respond-async, wait=10"))
         await until(lambda: len(begun(running.trace)) == RUNNING)
+        assert await ongoing("guest")
         node.drain(notice)
         await until(replaced)
         node.kill()
