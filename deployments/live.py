@@ -26,14 +26,14 @@ from .ladder import Door, Rung, admit, late
 from .measures import Measures, why
 from .promotion import Promoter
 from .recording import Silence
-from .runs import Ask, Run, of_agent, written
+from .runs import Ask, Run, of_agent, seen, written
 from .slots import Slots
 from .subagents import Reach, Subagents
 from .told import NoRoom, Told, kind_of, passed
 
 WATCH_SECONDS = 2.0
-SMOOTH = 0.2  # how much the newest counts in the time that a run takes, and that its way to the background does
-LEAD = 0.01  # seconds that a run sets out earlier, to be a task by its deadline, until it is known how long that takes
+SMOOTH = 0.2  # how much the newest counts in the time that a run takes
+LEAD = 0.05  # seconds that a run sets out earlier, to be a task by its deadline, until it is known how long that takes
 LEAD_LIMIT = 0.1  # and at most, since it is time in which it could have answered
 
 log = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ class LiveRuns:
         """The run as a task; None if it gives its answer after all."""
         if run.move is None:
             run.move = asyncio.get_running_loop().create_task(self._promote(run))
-            run.move.add_done_callback(_seen)
+            run.move.add_done_callback(seen)
             self._measures.promoted(why(run.wants))
         task = await asyncio.shield(run.move)
         return task and Told(b"", Rung.TASK, run.task_id, task=task, reason=run.wants)
@@ -250,7 +250,8 @@ class LiveRuns:
     async def _promote(self, run: Run) -> Task | None:
         began = monotonic()
         task = await self._promoter.promote(run)
-        self._lead += (monotonic() - began - self._lead) * SMOOTH
+        took = monotonic() - began
+        self._lead = max(took, self._lead + (took - self._lead) * SMOOTH)  # those that leave together take longest
         return task
 
     def _give_up(self, run: Run, question: str) -> None:
@@ -265,8 +266,7 @@ class LiveRuns:
         self._left.discard(run)
         self._unshare(run, key)
         run.context = run.subagents = None  # which know the run: the collector of garbage would have to find them
-        if not task.cancelled():
-            task.exception()  # seen: a run that nobody waited for leaves no complaint about an exception never read
+        seen(task)
         run.ring()
 
     def _unshare(self, run: Run, key: str) -> None:
@@ -342,11 +342,6 @@ class LiveRuns:
 def _question(ask: Ask) -> str:
     """What equal questions have in common: those whose callers take a task, and those whose do not, run apart."""
     return f"{ask.key} task" if ask.task else ask.key
-
-
-def _seen(move: asyncio.Task[Task | None]) -> None:
-    if not move.cancelled():
-        move.exception()  # it is raised to whoever waits, and they may all have left
 
 
 def _kept(rung: Rung, answer: Answer, age: float) -> Told:

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn
 
@@ -164,6 +165,13 @@ def written(agent: type[Agent[Any, Any]], output: Any) -> bytes:
             f"Agent {agent.name!r} gave more than {OUTPUT_LIMIT} bytes; large data belongs in an artifact."
         )
     return text
+
+
+def seen(task: asyncio.Task[Any]) -> None:
+    """Read what a task has ended in, which may concern nobody: else asyncio complains about an error, and a cancelled
+    task keeps the frames that it was cancelled in, which know the run that knows the task."""
+    with suppress(asyncio.CancelledError):
+        task.exception()
 
 
 def _told(name: str, error: BaseException) -> BaseException:

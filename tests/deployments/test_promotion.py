@@ -9,6 +9,7 @@ import pytest
 
 from cluster.ledger import Ledger
 from cluster.task import Filter
+from tests.garbage import garbage
 
 from .ledgers import Direct, Hand, Unreachable
 from .walker import Walker, plan
@@ -327,3 +328,15 @@ async def test_while_the_ledger_is_away_a_plain_run_with_a_key_runs_and_one_that
     assert (await answer(app, "step:a", Idempotency_Key="k")).json == ["A"]
     assert (await answer(app, "step:a", Prefer="respond-async", Idempotency_Key="k")).problem["status"] == 503
     assert Walker.began == ["a"]
+
+
+async def test_a_run_that_left_is_freed_at_once(make: Make, ledger: Ledger) -> None:
+    """The collector would have to look for it among all that the process has, and everything stands still then."""
+    app = make()
+
+    with garbage() as left:
+        for _ in range(2):
+            late = await answer(app, "step:a", "stop:b", Prefer="respond-async, wait=0.05")
+            await queued(ledger, accepted(late))
+
+    assert left == {}
