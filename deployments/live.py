@@ -176,7 +176,7 @@ class LiveRuns:
         self._runs.add(run)
         if ask.telling:
             ask.telling.open()
-        if ask.joins:
+        if ask.joins and not ask.telling:  # one that is told goes no faster than its listener, who may be slow, or gone
             self._shared[_question(ask)] = run
         return run
 

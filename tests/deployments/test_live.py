@@ -117,6 +117,25 @@ async def test_a_run_that_was_left_is_not_joined(make: Make) -> None:
     assert told(await answer_of(second)) == ("hello 2", "full")
 
 
+async def test_the_run_of_a_stream_is_nobody_elses_since_it_goes_at_its_readers_pace(make: Make) -> None:
+    app = make(cache_ttl=60)
+    stream = call(app, headers={"Accept": "text/event-stream"})
+    await settled()
+    plain = call(app)
+    await settled()
+    late = call(app, headers={"Accept": "text/event-stream"})  # it may share the run of one who listens to nothing
+    await settled()
+    assert app.load.arrived == 2
+
+    stream.leave()
+    await settled()
+    Clerk.gate.set()
+
+    assert told(await answer_of(plain)) == ("hello 2", "full")
+    assert [event["data"] for event in (await answer_of(late)).events] == [{}, {"output": "hello 2"}]
+    assert Clerk.ended == ["hello cancelled", "hello"]
+
+
 async def test_the_deadline_of_a_run_is_that_of_whoever_waits_longest(make: Make) -> None:
     app = make(cache_ttl=60, deadline=9)
     hasty = call(app, headers={"Prefer": "wait=1"})
