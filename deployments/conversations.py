@@ -99,9 +99,10 @@ class _Frames:
         """That the run begins nobody needs to be told: a turn has one attempt."""
 
     async def put(self, event: Event | None) -> None:
-        if event is not None and event.type != "attempt.started":
-            self._turn.answered = self._turn.answered or event.type in frames.LAST
-            await self._say(frames.told(self._turn.id, event))
+        if event is None or event.type == "attempt.started" or self._turn.answered:
+            return  # what a run still says that was cancelled is dropped
+        self._turn.answered = event.type in frames.LAST
+        await self._say(frames.told(self._turn.id, event))
 
 
 class Conversation:

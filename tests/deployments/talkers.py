@@ -39,6 +39,9 @@ class Talker(Agent[Said, Talk]):
                 await self.gate.wait()
             except asyncio.CancelledError:
                 self.cancelled.append(said.text)
+                if said.text == "wait and protest":
+                    await asyncio.sleep(0.01)
+                    await ctx.emit(Progress(message="protests"))
                 raise
         if said.text.startswith("nap "):
             await asyncio.sleep(float(said.text.removeprefix("nap ")))

@@ -10,7 +10,8 @@ import pytest
 from tests.garbage import garbage
 
 from .driving import Socket, ask
-from .talking import Make, ledger, make, told
+from .talkers import Talker
+from .talking import Make, ledger, make, told, turn
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,23 @@ async def test_an_input_right_after_the_answer_is_a_turn_like_any_other(make: Ma
 
     assert [frame["type"] for frame in frames] == ["output"] * 3
     assert frames[-1]["output"] == {"lines": ["a", "b", "c"]}
+
+
+async def test_what_a_cancelled_run_still_says_is_not_told(make: Make) -> None:
+    socket = Socket(make())
+    await socket.opened()
+    socket.say(turn("1", "wait and protest"))
+    while (await socket.frame())["event"]["type"] != "progress":
+        continue
+    socket.say({"type": "cancel", "id": "1"})
+
+    refused = await socket.frame()
+    await asyncio.sleep(0.05)
+    Talker.gate.set()
+
+    assert (refused["type"], refused["id"], refused["error"]["status"]) == ("error", "1", 409)
+    assert Talker.cancelled == ["wait and protest"]
+    assert (await told(socket, "2", "a"))["output"] == {"lines": ["a"]}  # no frame of the other came between
 
 
 async def test_a_turn_over_a_socket_is_freed_at_once(make: Make) -> None:
