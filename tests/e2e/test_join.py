@@ -14,7 +14,7 @@ from cluster.raylocal import RayProblem
 from tests.e2e.commands import house
 from tests.raycluster import ray_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 class Neighbour:

@@ -28,6 +28,7 @@ async def count(url: str) -> int:
         await connection.close()
 
 
+@pytest.mark.long
 def test_the_tasks_outlive_the_ledger_down_and_the_server(tmp_path: Path, postgres_url: str) -> None:
     password = str(urlsplit(postgres_url).password)
     with house(tmp_path) as made:

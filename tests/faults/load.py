@@ -40,6 +40,7 @@ class Call:
     ended: float = 0.0  # the first of them
     task_id: str = ""
     pid: int = 0  # of who answered it
+    said: str = ""  # what it got in place of an answer
 
     def tried(self, status: int) -> None:
         self.ended = self.ended or time.monotonic()
@@ -98,14 +99,16 @@ class Load:
         for pause in PAUSES if self._keyed else (0.0,):
             try:
                 answer = await http.post(self._run, content=self._body(call, seconds), headers={**key, **headers})
-            except httpx.TransportError:
+            except httpx.TransportError as error:
                 call.tried(CUT_OFF)
+                call.said = call.said or repr(error)
             else:
                 call.tried(answer.status_code)
                 call.task_id = answer.headers.get("task-id", "")
                 if answer.status_code in ANSWERED:
                     call.pid = answer.json().get("pid", 0)
                     break
+                call.said = call.said or answer.text[:300]
             await asyncio.sleep(pause)
         return call
 

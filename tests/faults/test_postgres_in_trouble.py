@@ -13,7 +13,7 @@ from tests.postgres import OwnServer, make_database
 from .sites import Site, site
 from .troubles import Say, live_through, read_only, silent
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
+@pytest.mark.long
 async def test_a_slow_disk_slows_all_and_loses_nothing(on_sqlite: Site, record_property: Say) -> None:
     waits: list[float] = []
 
@@ -46,6 +47,7 @@ async def test_a_slow_disk_slows_all_and_loses_nothing(on_sqlite: Site, record_p
     assert max(waits) > HELD / 2
 
 
+@pytest.mark.long
 async def test_while_another_holds_the_file_callers_are_told_to_come_again(
     on_sqlite: Site, record_property: Say
 ) -> None:
