@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from cluster.calls import Calls, held_as
@@ -103,7 +104,7 @@ class SimWorker:
             with self.world.oracle.watching():
                 self.world.told(self, beat)
             for held in picture.held:
-                if held in self._runs:
+                if held in self._runs and held not in beat.unsure:
                     self._runs[held].lease_ends = max(self._runs[held].lease_ends, sent + LEASE - MARGIN)
             for held in beat.lost:
                 self._lose(held)
@@ -193,4 +194,5 @@ class SimWorker:
         self._calls.drop([held])
         run = self._runs.pop(held, None)
         if run is not None:
+            run.lease_ends = -math.inf  # whatever this heartbeat renewed: its run may look before it is interrupted
             run.interrupt("lost")
