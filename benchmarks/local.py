@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from .until import until
 
 ROOT = Path(__file__).resolve().parent.parent
+MB = 1024 * 1024
 ECHO = "agents.library.echo:Echo"
 STEPS = "benchmarks.agents:Steps"
 HOLD = "benchmarks.agents:Hold"
@@ -62,6 +65,17 @@ def status(local: Local) -> dict[str, Any]:
     done = _run(["status", "--json"], {**os.environ, "RUBATO_STATE": str(local.folder)})
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def memory_of(agent: str) -> float:
+    """Bytes that belong to the one replica of an agent, and to no other process."""
+    for process in psutil.process_iter():
+        try:
+            if f"ServeReplica:agent-{agent}:" in " ".join(process.cmdline()):
+                return float(process.memory_full_info().uss)
+        except psutil.Error:
+            continue
+    raise RuntimeError(f"there is no replica of {agent}")
 
 
 def free_port() -> int:

@@ -8,15 +8,13 @@ from statistics import median, quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
-
 from .connection import body_of, request
+from .local import MB, memory_of
 
 BODY = '{"text": "hello"}'
 RATE = 480  # requests a second, to an agent that has room for 160
 SECONDS = 60.0
 CONNECTIONS = 400
-MB = 1024 * 1024
 
 
 class Line(asyncio.Protocol):
@@ -49,7 +47,7 @@ class Line(asyncio.Protocol):
 
 def measure(url: str, seconds: float = SECONDS) -> dict[str, Any]:
     """Times of the answers by status, and what the replica's memory grew by."""
-    before = _memory()
+    before = memory_of("busy")
     heard = asyncio.run(_offer(f"{url}/v1/agents/busy/run", seconds))
     accepted = sorted(taken for status, taken in heard if status == 200)
     refused = sorted(taken for status, taken in heard if status == 429)
@@ -59,7 +57,7 @@ def measure(url: str, seconds: float = SECONDS) -> dict[str, Any]:
         "accepted": _times(accepted),
         "refused": _times(refused),
         "other": other,
-        "memory_grew_mb": round((_memory() - before) / MB, 1),
+        "memory_grew_mb": round((memory_of("busy") - before) / MB, 1),
     }
 
 
@@ -92,14 +90,3 @@ async def _offer(url: str, seconds: float) -> list[tuple[int, float]]:
     for line in lines:
         line.close()
     return heard
-
-
-def _memory() -> float:
-    """Bytes of the replica's process."""
-    for process in psutil.process_iter():
-        try:
-            if "ServeReplica:agent-busy" in " ".join(process.cmdline()):
-                return float(process.memory_info().rss)
-        except psutil.Error:
-            continue
-    raise RuntimeError("there is no replica of the agent")

@@ -12,9 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
-
-from .overload import MB
+from .local import MB, memory_of
 from .waiting import answers, commits, summary
 
 TIMES = 2000
@@ -24,7 +22,6 @@ SETTLE = 3.0  # seconds
 TEXT = 0x1  # what a frame is
 LONGER, FAR = 126, 127  # in place of its length, where that follows
 
-ECHO = "hello"
 TURN = json.dumps({"type": "input", "id": "1", "input": {"text": "hello"}})
 
 
@@ -101,11 +98,11 @@ def idle(url: str, agent: str) -> dict[str, Any]:
     """What so many sockets add to the memory of the agent's one replica."""
     with ExitStack() as sockets:
         sockets.enter_context(_open(url))
-        before = _memory(agent)
+        before = memory_of(agent)
         for _ in range(IDLE):
             sockets.enter_context(_open(url))
         time.sleep(SETTLE)
-        return {"sockets": IDLE, "memory_grew_mb": round((_memory(agent) - before) / MB, 1)}
+        return {"sockets": IDLE, "memory_grew_mb": round((memory_of(agent) - before) / MB, 1)}
 
 
 @contextmanager
@@ -123,14 +120,3 @@ def _turn(line: Socket, says: str, expect: str) -> float:
     while expect not in line.receive():
         pass
     return time.perf_counter() - began
-
-
-def _memory(agent: str) -> float:
-    """Bytes of the replica's process."""
-    for process in psutil.process_iter():
-        try:
-            if f"ServeReplica:agent-{agent}:" in " ".join(process.cmdline()):
-                return float(process.memory_full_info().uss)
-        except psutil.Error:
-            continue
-    raise RuntimeError(f"there is no replica of {agent}")

@@ -116,7 +116,7 @@ class Conversation:
         self._receive = receive
         self._send = send
         self._said = self._saying = 0  # frames that were taken, and that wait to be
-        self._look: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
         self._running: _Turn | None = None
         self._waiting: deque[_Turn] = deque()
         self._leaving = False
@@ -135,8 +135,8 @@ class Conversation:
         finally:
             self._desk.open.discard(self)
             self._waiting.clear()
-            if self._look is not None:
-                self._look.cancel()
+            if self._alarm is not None:
+                self._alarm.cancel()
             await _end(reading, None if self._running is None else self._running.task)
         if close is not None:
             code, reason = close
@@ -254,8 +254,8 @@ class Conversation:
 
     async def _say(self, text: str) -> None:
         """Send a frame. Where nobody reads it the conversation is over, and this does not return."""
-        if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(SLOW, self._look_whether_read, self._said)
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(SLOW, self._watch_reader, self._said)
         self._saying += 1
         try:
             await self._send({"type": "websocket.send", "text": text})
@@ -266,13 +266,13 @@ class Conversation:
             self._saying -= 1
         self._said += 1
 
-    def _look_whether_read(self, said: int) -> None:
+    def _watch_reader(self, said: int) -> None:
         """Close the socket of a client that takes nothing: one timer, not one for each frame."""
-        self._look = None
+        self._alarm = None
         if self._saying and self._said == said:
             self._close(POLICY, f"no frame was read for {SLOW:g} s")
         elif self._saying:
-            self._look = asyncio.get_running_loop().call_later(SLOW, self._look_whether_read, self._said)
+            self._alarm = asyncio.get_running_loop().call_later(SLOW, self._watch_reader, self._said)
 
     # the end
 

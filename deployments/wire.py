@@ -87,6 +87,7 @@ class _Forked:
         await self._shortcut(scope, receive, send)
 
 
+# uvicorn finds this class when it is imported: to mypy it is a variable.
 class Requests(_Forked, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """HTTP, over a transport that joins writes. A request on the shortcut is cancelled with its connection."""
 
@@ -123,4 +124,5 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
 
 def speak(shortcut: Shortcut) -> None:
     """Have every uvicorn server that starts in this process from now on speak so."""
+    # uvicorn's list is of texts that name classes; what is no text it takes as it is.
     HTTP_PROTOCOLS["auto"] = partial(Requests, shortcut)  # type: ignore[assignment]

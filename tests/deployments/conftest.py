@@ -18,7 +18,7 @@ from deployments.measures import Measures, Unmeasured
 from deployments.replica import Links, Replica
 
 from .clerks import Clerk, Make
-from .driving import living
+from .driving import hosting
 from .ledgers import Direct, Unreachable
 
 
@@ -27,25 +27,16 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     Clerk.gate = asyncio.Event()
     for kept in (Clerk.asked, Clerk.ended, Clerk.left):
         kept.clear()
-    lives = []
+    async with hosting() as host:
 
-    async def live(app: Replica, up: asyncio.Future[None], down: asyncio.Event) -> None:
-        async with living(app):
-            up.set_result(None)
-            await down.wait()
+        def make(
+            agent: type[Clerk] = Clerk, ledger: Ledger | None = None, measures: Measures | None = None, **policy: Any
+        ) -> Replica:
+            links = Links(Unreachable(), Unreachable()) if ledger is None else Links(ledger, Direct(ledger))
+            links = links._replace(measures=measures or Unmeasured())
+            entry = load(f"tests.deployments.clerks:{agent.__name__}")
+            app = Replica(entry, agent(), Realtime(**policy), partial(FolderArtifacts, tmp_path), links)
+            host(app)
+            return app
 
-    down = asyncio.Event()
-
-    def make(
-        agent: type[Clerk] = Clerk, ledger: Ledger | None = None, measures: Measures | None = None, **policy: Any
-    ) -> Replica:
-        links = Links(Unreachable(), Unreachable()) if ledger is None else Links(ledger, Direct(ledger))
-        links = links._replace(measures=measures or Unmeasured())
-        entry = load(f"tests.deployments.clerks:{agent.__name__}")
-        app = Replica(entry, agent(), Realtime(**policy), partial(FolderArtifacts, tmp_path), links)
-        lives.append(asyncio.ensure_future(live(app, asyncio.get_running_loop().create_future(), down)))
-        return app
-
-    yield make
-    down.set()
-    await asyncio.gather(*lives)
+        yield make

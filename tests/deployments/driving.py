@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,6 +29,20 @@ async def living(app: ASGIApp) -> AsyncIterator[None]:
     await inbox.put({"type": "lifespan.shutdown"})
     assert (await outbox.get())["type"] == "lifespan.shutdown.complete"
     await life
+
+
+@asynccontextmanager
+async def hosting() -> AsyncIterator[Callable[[ASGIApp], None]]:
+    """Brings applications up, one by one, and all down together."""
+    down, lives = asyncio.Event(), []
+
+    async def live(app: ASGIApp) -> None:
+        async with living(app):
+            await down.wait()
+
+    yield lambda app: lives.append(asyncio.ensure_future(live(app)))
+    down.set()
+    await asyncio.gather(*lives)
 
 
 class Call:

@@ -16,7 +16,7 @@ from agents.catalog import load
 from cluster.ledger import Ledger
 from deployments.replica import Links, Replica
 
-from .driving import Socket, living
+from .driving import Socket, hosting
 from .ledgers import Direct, running_ledger
 from .talkers import Talker
 
@@ -34,24 +34,18 @@ async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
     Talker.gate = asyncio.Event()
     Talker.began.clear()
     Talker.cancelled.clear()
-    down, lives = asyncio.Event(), []
+    async with hosting() as host:
 
-    async def live(app: Replica) -> None:
-        async with living(app):
-            await down.wait()
+        def make(agent: str = "Talker", of: Any = None, **policy: Any) -> Replica:
+            entry = load(f"tests.deployments.talkers:{agent}")
+            assert entry.agent.realtime is not None
+            how = Realtime(**({"deadline": 5.0, "cache_ttl": entry.agent.realtime.cache_ttl} | policy))
+            links = Links(of or ledger, Direct(ledger))
+            app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
+            host(app)
+            return app
 
-    def make(agent: str = "Talker", of: Any = None, **policy: Any) -> Replica:
-        entry = load(f"tests.deployments.talkers:{agent}")
-        assert entry.agent.realtime is not None
-        how = Realtime(**({"deadline": 5.0, "cache_ttl": entry.agent.realtime.cache_ttl} | policy))
-        links = Links(of or ledger, Direct(ledger))
-        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
-        lives.append(asyncio.ensure_future(live(app)))
-        return app
-
-    yield make
-    down.set()
-    await asyncio.gather(*lives)
+        yield make
 
 
 def turn(id: str, text: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cluster.task import Filter, Task
 from deployments.replica import Links, Replica
 from deployments.subagents import SubAsk, SubTold
 
-from .driving import Answer, Call, ask, living
+from .driving import Answer, Call, ask, hosting
 from .ledgers import Direct, Hand, running_ledger
 from .walker import Walker, plan
 
@@ -58,20 +58,15 @@ async def near(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Near]:
     Walker.gate = asyncio.Event()
     Walker.began.clear()
     Walker.cancelled.clear()
-    near, down = Near(), asyncio.Event()
-
-    async def live(app: Replica) -> None:
-        async with living(app):
-            await down.wait()
-
+    near = Near()
     for kind in ("Chief", "Walker", "Mirror"):
         entry = load(f"tests.deployments.walker:{kind}")
         links, policy = Links(ledger, Direct(ledger), near), Realtime(deadline=5.0, slots=20, queue=0)
         near.replicas[entry.name] = Replica(entry, entry.agent(), policy, partial(FolderArtifacts, tmp_path), links)
-    lives = [asyncio.ensure_future(live(app)) for app in near.replicas.values()]
-    yield near
-    down.set()
-    await asyncio.gather(*lives)
+    async with hosting() as host:
+        for app in near.replicas.values():
+            host(app)
+        yield near
 
 
 def errand(*walks: str, **how: Any) -> bytes:
@@ -159,6 +154,7 @@ async def test_a_caller_who_leaves_cancels_all_of_it(near: Near) -> None:
     call.leave()
 
     await until(lambda: sorted(Walker.cancelled) == ["a", "b"])
+    await until(lambda: all(replica.load.running == 0 for replica in near.replicas.values()))  # they have unwound
     assert [replica.abandoned for replica in near.replicas.values()] == [0, 0, 0]
 
 

@@ -19,7 +19,7 @@ from cluster.ledger import Ledger
 from cluster.task import Task
 from deployments.replica import Links, Replica
 
-from .driving import Answer, Call, ask, living
+from .driving import Answer, Call, ask, hosting
 from .ledgers import Direct, running_ledger
 from .walker import Walker, plan
 
@@ -52,23 +52,17 @@ async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
     Walker.gate = asyncio.Event()
     Walker.began.clear()
     Walker.cancelled.clear()
-    down, lives = asyncio.Event(), []
+    async with hosting() as host:
 
-    async def live(app: Replica) -> None:
-        async with living(app):
-            await down.wait()
+        def make(agent: str = "Walker", of: Any = None, link: Any = None, **policy: Any) -> Replica:
+            entry = load(f"tests.deployments.walker:{agent}")
+            how = Realtime(**({"deadline": 5.0} | policy))
+            links = Links(of or ledger, link or Direct(ledger))
+            app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
+            host(app)
+            return app
 
-    def make(agent: str = "Walker", of: Any = None, link: Any = None, **policy: Any) -> Replica:
-        entry = load(f"tests.deployments.walker:{agent}")
-        how = Realtime(**({"deadline": 5.0} | policy))
-        links = Links(of or ledger, link or Direct(ledger))
-        app = Replica(entry, entry.agent(), how, partial(FolderArtifacts, tmp_path), links)
-        lives.append(asyncio.ensure_future(live(app)))
-        return app
-
-    yield make
-    down.set()
-    await asyncio.gather(*lives)
+        yield make
 
 
 def call(app: Replica, *walk: str, **headers: str) -> Call:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import psutil
 import ray
 from ray._private.parameter import RayParams
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # it is compiled, and has no types
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from ray.exceptions import TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -190,25 +190,21 @@ async def answerers(rubato: Background) -> set[str]:
 
 
 @contextmanager
-def paused(rubato: Background, pid: int) -> Iterator[None]:
+def paused(
+    rubato: Background, pid: int, then: Callable[[psutil.Process], None] = psutil.Process.resume
+) -> Iterator[None]:
     """The ledger stands still, and goes on."""
     process = psutil.Process(pid)
     process.suspend()
     try:
         yield
     finally:
-        process.resume()
+        then(process)
 
 
-@contextmanager
-def dead(rubato: Background, pid: int) -> Iterator[None]:
+def dead(rubato: Background, pid: int) -> AbstractContextManager[None]:
     """The ledger stands still, is killed, and starts again."""
-    process = psutil.Process(pid)
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.kill()
+    return paused(rubato, pid, psutil.Process.kill)
 
 
 @contextmanager
