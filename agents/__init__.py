@@ -15,7 +15,8 @@ from .errors import (
     StepOutcomeUnknown,
 )
 from .events import Progress, TextDelta, ToolCall
-from .policies import Background, Realtime, Resources, Retry
+from .policies import Background, Realtime, Retry
+from .resources import Resources
 
 __all__ = [
     "Agent",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from typing import Literal, get_args
+
+from .resources import Resources
 
 Durability = Literal["sync", "batched", "exit"]
 OnMessage = Literal["enqueue", "interrupt", "reject"]
@@ -14,19 +15,6 @@ YEAR = 366 * 24 * 3600.0  # seconds; nothing that is declared lasts longer
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What one replica or worker takes of a node: logical CPUs, GPUs, and bytes of memory (0: not counted)."""
-
-    cpus: float = 0
-    gpus: float = 0
-    memory: int = 0
-
-    def __post_init__(self) -> None:
-        finite = all(0 <= amount < inf for amount in (self.cpus, self.gpus, self.memory))
-        _require(finite, "resources must be finite, and cannot be negative")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from .pool import Death, Kind, StartFailed
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger, RemoteLink
 from .retention import Retention
 from .schedule import Policy
+from .shapes import ray_options
 from .stores import store_at
 from .terms import Terms
 from .waiters import within
@@ -255,16 +256,13 @@ class RayFleet:
 
     async def start(self, kind: Kind) -> str:
         id = new_id()
-        shape = kind.resources
         actor = ray.remote(Worker).options(
             name=f"{WORKER}:{kind.name}:{id}",
             namespace=NAMESPACE,
             lifetime="detached",
-            num_cpus=shape.cpus,
-            num_gpus=shape.gpus,
-            memory=shape.memory or None,
             max_concurrency=100,
             enable_task_events=False,
+            **ray_options(kind.resources),
         )
         handle = actor.remote(id, kind, self._plan)
         try:

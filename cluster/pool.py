@@ -16,6 +16,7 @@ from agents.catalog import Entry
 from .callees import Callees, callees_of
 from .errors import Unavailable
 from .holder import REPLICA
+from .shapes import name_of
 
 log = logging.getLogger("rubato.pool")
 
@@ -89,7 +90,7 @@ def kinds(entries: Iterable[Entry], workers: int, cpus: float) -> list[Kind]:
     fits = workers if asked <= cpus else max(1, math.floor(workers * cpus / asked))
     return [
         Kind(
-            _name(shape),
+            name_of(shape),
             tuple(entry.reference for entry in found),
             {entry.name: entry.agent.background.slots for entry in found if entry.agent.background},
             shape,
@@ -98,12 +99,6 @@ def kinds(entries: Iterable[Entry], workers: int, cpus: float) -> list[Kind]:
         )
         for shape, found in shapes.items()
     ]
-
-
-def _name(shape: Resources) -> str:
-    parts = [f"{label}{value:g}" for label, value in (("cpu", shape.cpus), ("gpu", shape.gpus)) if value]
-    parts += [f"mem{shape.memory // 2**20}m"] if shape.memory else []
-    return "-".join(parts) or "light"
 
 
 class Pool:

@@ -21,6 +21,7 @@ from agents.catalog import Entry, load
 from agents.errors import NotLoadable
 from cluster.collecting import collect_rarely
 from cluster.remote import RemoteLedger, RemoteLink
+from cluster.shapes import ray_options
 
 from . import drain, servestate
 from .guard import Guard, replica_needs
@@ -119,12 +120,9 @@ async def start_replica(plan: ReplicaPlan) -> ASGIApp:
 def build(entry: Entry, plan: ReplicaPlan, runtime_env: Mapping[str, Any] | None = None) -> serve.Application:
     """The Serve application of an agent."""
     policy = _realtime(entry)
-    taken = policy.resources
-    resources = {"num_cpus": taken.cpus, "num_gpus": taken.gpus, "memory": taken.memory}
-    options: dict[str, Any] = {key: value for key, value in resources.items() if value or key == "num_cpus"}
     deployment = _deployment(
         name=entry.name,
-        ray_actor_options=_with_env(options, runtime_env),
+        ray_actor_options=_with_env(ray_options(policy.resources), runtime_env),
         graceful_shutdown_timeout_s=policy.deadline + 10,  # every run is over by then
         **_scale(policy),
     )

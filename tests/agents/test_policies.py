@@ -18,11 +18,6 @@ INF, NAN = float("inf"), float("nan")
 @pytest.mark.parametrize(
     ("kind", "fields", "why"),
     [
-        (Resources, {"cpus": -1}, "resources"),
-        (Resources, {"gpus": -0.5}, "resources"),
-        (Resources, {"memory": -1}, "resources"),
-        (Resources, {"gpus": NAN}, "resources"),
-        (Resources, {"cpus": INF}, "resources"),
         (Retry, {"base": -1}, "base"),
         (Retry, {"base": 2, "cap": 1}, "base"),
         (Retry, {"cap": INF}, "cap"),
