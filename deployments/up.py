@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,12 +179,18 @@ def _fill_background(site: _Site, *, opens: bool) -> tuple[str, Admission]:
 def _load(order: Order, phases: Phases) -> Catalog:
     """The agents, loaded here to see that they can be."""
     with phases.phase("check agents"):
-        catalog = Catalog.load(order.references)
-        names = {entry.reference: entry.name for entry in catalog.values()}
-        for name, reference in order.named.items():
-            if names[reference] != name:
-                raise CannotStart(f"[agents.{name}] names {reference}, and that agent's name is {names[reference]!r}")
-        return catalog
+        return load_agents(order.named, order.added)
+
+
+def load_agents(named: Mapping[str, str], added: Iterable[str] = ()) -> Catalog:
+    """The agents of the settings, by name, and further ones. Raises NotLoadable, and CannotStart where the settings
+    have one under a name that is not its own."""
+    catalog = Catalog.load([*named.values(), *added])
+    names = {entry.reference: entry.name for entry in catalog.values()}
+    for name, reference in named.items():
+        if names[reference] != name:
+            raise CannotStart(f"[agents.{name}] names {reference}, and that agent's name is {names[reference]!r}")
+    return catalog
 
 
 def _local_ray(order: Order, cluster: str) -> raylocal.LocalRay:
