@@ -61,7 +61,7 @@ def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN) -> Iterator[
         )
         before = dict(os.environ)
         try:
-            _speak_to(env)
+            speak_to(env)
             raylocal.wait(head, raylocal.start(head))
             raylocal.connect(head.address)
             start_serve("127.0.0.1", http)
@@ -70,10 +70,10 @@ def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN) -> Iterator[
             ray.shutdown()
             raylocal.stop(cluster.id)
             os.environ.clear()
-            _speak_to(before)
+            speak_to(before)
 
 
-def _speak_to(env: Mapping[str, str]) -> None:
+def speak_to(env: Mapping[str, str]) -> None:
     """Ray reads these once, when it is imported; a test process that comes to several clusters reads them anew."""
     os.environ.update(env)
     reset_auth_token_state()
