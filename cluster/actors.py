@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,7 @@ WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool kn
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
 OPEN_SECONDS = 5.0  # that a call waits for the ledger's store to be opened
 HANG_UP = 1.0  # seconds after which a ledger that was fenced ends its connections: its last answers have left by then
+POLL = 0.02  # seconds between two looks whether an actor is gone
 RETRY_SECONDS = 3.0  # after which a ledger or a pool that cannot go on ends, for its next life to try
 
 
@@ -61,6 +63,7 @@ class LedgerPlan(NamedTuple):
     policies: tuple[tuple[str, Policy], ...] = ()  # of the agents that are served, by name
     retention: Retention = Retention()
     artifacts_url: str = ""  # '': artifacts are none of its business
+    keeps: bool = False  # the claims of the generation before: its workers go on
 
     @property
     def terms(self) -> Terms:
@@ -89,10 +92,13 @@ class Ledger(ledger.Ledger, Answering):
         collect_rarely()
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
         self._door: Door | None = None
+        self._handing_over = False
         self._running = asyncio.get_running_loop().create_task(self._live())
 
     async def ask(self, packed: bytes) -> bytes:
         """As Answering does it, once the store is open; refused where that takes long, or failed."""
+        if self._handing_over:
+            await asyncio.Event().wait()  # until this process ends: then the next ledger is asked
         if not self._opened.done():
             await within(self._opened, OPEN_SECONDS)
         if not self._opened.done() or self._running.done():
@@ -111,15 +117,27 @@ class Ledger(ledger.Ledger, Answering):
             self._running.result()
         return os.getpid()
 
+    async def hand_over(self) -> None:
+        """End with the tick under way and close the store, for another ledger to open it. Whoever asks this one from
+        now on waits until its process ends, and then asks that one."""
+        await asyncio.shield(self._opened)
+        self._handing_over = True
+        self._door = None
+        self._doorway.close()
+        self.stop()
+        await asyncio.wait([self._running])
+        await self._store.close()
+
     async def _live(self) -> None:
         """Whatever ends it but a newer owner ends this process too, a little later: its next life tries again."""
         try:
             owner = await self._store.open(self._plan.store_id, self._plan.generation)
-            self._fresh = owner.tick == 0
+            self._fresh = owner.tick == 0 and not self._plan.keeps
             self._door = await _open_door(self._doorway)
             self._opened.set_result(None)
             await self.run()
-            self._leave_to_another()
+            if not self._handing_over:
+                self._leave_to_another()
         except Exception as error:
             self._trouble = str(error)
             log.exception("the ledger cannot go on")
@@ -330,6 +348,33 @@ def start_ledger(plan: LedgerPlan, place: Place) -> None:
     Raises StoreProblem or Fenced where it may not open the store.
     """
     _start(ray.remote(Ledger), LEDGER, plan, place, max_concurrency=10_000)
+
+
+def replace_ledger(take: Callable[[], LedgerPlan], place: Place) -> None:
+    """Have another ledger go on where the one that runs ends: `take` says which, once the store is free to be taken.
+
+    Whoever asks meanwhile waits for the new one, which starts with the code that lies there now. Raises as
+    `start_ledger` does.
+    """
+    with suppress(ValueError, RayActorError):  # there is none: it is no more than a start
+        old = ray.get_actor(LEDGER, namespace=NAMESPACE)
+        ray.get(old.hand_over.remote(), timeout=START_SECONDS)
+    _end(LEDGER)
+    start_ledger(take()._replace(keeps=True), place)
+
+
+def replace_pool(plan: PoolPlan) -> None:
+    """Have another pool go on, which adopts the workers of the one that runs."""
+    _end(POOL)
+    start_pool(plan)
+
+
+def _end(name: str) -> None:
+    """Kill the actor, and return once its name is free."""
+    with suppress(ValueError):
+        while True:
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE))
+            time.sleep(POLL)
 
 
 def start_pool(plan: PoolPlan) -> None:

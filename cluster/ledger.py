@@ -77,7 +77,7 @@ class Ledger(Scheduling, KeyKeeping, Remembering):
         return self._stats.ticks
 
     async def run(self) -> None:
-        """Load, then tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""
+        """Load, then tick after tick, until stopped, cancelled or fenced; a store that fails is tried again for ever."""
         await self._ticks.load(fresh=self._fresh)
         beside = [asyncio.create_task(each.run()) for each in (self._chores, self._timetable, self._sweeper)]
         try:
@@ -86,6 +86,10 @@ class Ledger(Scheduling, KeyKeeping, Remembering):
             for each in beside:
                 each.cancel()
             await asyncio.wait(beside)
+
+    def stop(self) -> None:
+        """Have `run` end after the tick under way. Whoever waits then gets no answer: another ledger gives it."""
+        self._ticks.stop()
 
     # what callers ask
 

@@ -62,6 +62,7 @@ class Ticks:
         self._looked_at = 0.0  # for leases that ran out
         self._handed_out_at = 0.0
         self._fenced: Fenced | None = None
+        self._stopping = False
         self._loaded = False
         self.book = Book(store, clock)
 
@@ -120,6 +121,11 @@ class Ticks:
         """Have a tick soon, whatever waits."""
         self._woken.set()
 
+    def stop(self) -> None:
+        """The tick under way is the last one: what waits then is left without an answer."""
+        self._stopping = True
+        self._woken.set()
+
     def refuse_fenced(self) -> None:
         """Raises Unavailable where another owner has taken the store."""
         if self._fenced is not None:
@@ -132,9 +138,11 @@ class Ticks:
             raise Unavailable("the ledger is starting")
 
     async def run(self) -> None:
-        """Tick after tick, until cancelled or fenced; a store that fails is tried again, for ever."""
-        while self._fenced is None:
+        """Tick after tick, until stopped, cancelled or fenced; a store that fails is tried again, for ever."""
+        while self._fenced is None and not self._stopping:
             await self._wait_for_work()
+            if self._stopping:
+                return
             batch = self._take()
             try:
                 await self._tick(batch)

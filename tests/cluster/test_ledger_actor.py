@@ -12,12 +12,13 @@ import pytest
 
 from agents import RubatoError
 from cluster import actors
+from cluster.claims import Ending, Hello, Report, Verdict
 from cluster.direct import Direct, NoDoor
 from cluster.door import Door, Doorway
 from cluster.errors import Fenced, StoreProblem, Unavailable
 from cluster.sqlite import SqliteStore
 
-from .making import submission
+from .making import submission, task
 
 
 class Actor(actors.Ledger):
@@ -142,3 +143,25 @@ async def test_a_ledger_that_is_fenced_while_it_serves_hangs_up(
         await ask(actor, "submit", submission())
     assert deaths == []
     await actor.ends()
+
+
+@pytest.mark.usefixtures("no_door")
+async def test_a_ledger_that_hands_over_leaves_all_claims_to_the_next(tmp_path: Path, deaths: list[int]) -> None:
+    old = Actor(plan(tmp_path / "ledger.db"))
+    hello = Hello("w1", "light", {"echo": 1})
+    await ask(old, "submit", submission())
+    (claim,) = (await ask(old, "pull", hello, 1)).claims
+
+    await old.hand_over()
+    unanswered = asyncio.create_task(ask(old, "submit", submission(task(id="t2"))))
+    owner = SqliteStore(tmp_path / "ledger.db").take(create=False)
+    new = Actor(actors.LedgerPlan(str(tmp_path / "ledger.db"), owner.store_id, owner.generation, keeps=True))
+    await new.pid()
+
+    done = Report(claim.task.tenant, claim.task.id, claim.task.fence, 1, verdict=Verdict(Ending.COMPLETED, "1"))
+    assert (await ask(new, "report", hello, 2, (done,))).lost == ()
+    assert (await ask(new, "task", claim.task.tenant, claim.task.id)).state == "completed"
+    assert not unanswered.done()
+    unanswered.cancel()
+    await new.ends()
+    assert deaths == []
