@@ -77,7 +77,7 @@ class Ledger(Scheduling, KeyKeeping, Remembering):
         return self._stats.ticks
 
     async def run(self) -> None:
-        """Load, then tick after tick, until stopped, cancelled or fenced; a store that fails is tried again for ever."""
+        """Load, then tick after tick, until stopped, cancelled or fenced. A store that fails is tried again."""
         await self._ticks.load(fresh=self._fresh)
         beside = [asyncio.create_task(each.run()) for each in (self._chores, self._timetable, self._sweeper)]
         try:

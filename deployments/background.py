@@ -70,10 +70,10 @@ def ask_ledger(method: str, *arguments: Any) -> Any:
 
 def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
     """Returns when the pool answers; its workers come by themselves."""
-    from cluster import actors, pool
+    from cluster import actors, fleet, pool
 
     kinds = pool.kinds(catalog.values(), table.workers, raylocal.cpus())
-    actors.start_pool(actors.PoolPlan(tuple(kinds), artifacts_url, str(logs), result_bytes=table.result_bytes))
+    actors.start_pool(fleet.PoolPlan(tuple(kinds), artifacts_url, str(logs), result_bytes=table.result_bytes))
 
 
 def wait_for_workers(tell: Callable[[str], None]) -> None:

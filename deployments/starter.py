@@ -19,7 +19,8 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from agents import RubatoError
-from cluster.actors import HEAD, START_SECONDS
+from cluster.actors import HEAD
+from cluster.fleet import START_SECONDS
 from cluster.places import on_server
 from cluster.remote import LEDGER, NAMESPACE
 

@@ -34,7 +34,7 @@ class Actor(actors.Ledger):
 def deaths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often the process would have ended."""
     found: list[int] = []
-    monkeypatch.setattr(actors, "_die", lambda: found.append(1))
+    monkeypatch.setattr(actors, "die", lambda: found.append(1))
     monkeypatch.setattr(actors, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(actors, "OPEN_SECONDS", 0.05)
     monkeypatch.setattr(actors, "collect_rarely", lambda: None)

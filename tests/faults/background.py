@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from agents.catalog import Catalog
 from agents.ids import new_id
-from cluster.actors import HEAD, LedgerPlan, Place, PoolPlan, start_ledger, start_pool
+from cluster.actors import HEAD, LedgerPlan, Place, start_ledger, start_pool
 from cluster.errors import Unavailable
+from cluster.fleet import PoolPlan
 from cluster.pool import kinds
 from cluster.remote import POOL, Remote, RemoteLedger
 from cluster.stores import store_at

@@ -1,0 +1,198 @@
+"""Ray's edge to the workers: each a named, detached actor around a plain one; started, watched and ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from agents.catalog import Catalog
+from agents.ids import new_id
+
+from . import tasklog, worker
+from .claims import Hello
+from .collecting import collect_rarely
+from .durable import RESULT_BYTES
+from .pool import Death, Kind, StartFailed
+from .remote import NAMESPACE, RemoteLink
+from .shapes import ray_options
+
+log = logging.getLogger("rubato.fleet")
+
+WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
+START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
+
+
+class PoolPlan(NamedTuple):
+    """What a pool keeps running, and where its workers find things."""
+
+    kinds: tuple[Kind, ...]
+    artifacts_url: str
+    log_folder: str
+    orphaned_after: float = 60.0  # seconds without a ledger, after which a worker ends itself
+    result_bytes: int = RESULT_BYTES  # that a run may record at once
+
+
+class Worker:
+    """A worker as an actor: agents are set up before it is ready, then it pulls until it is told to stop."""
+
+    def __init__(self, id: str, kind: Kind, plan: PoolPlan) -> None:
+        self._log = tasklog.TaskLog(Path(plan.log_folder), id)
+        self._log.__enter__()  # left by the end of the process
+        catalog = Catalog.load(kind.references)
+        agents = {name: catalog[name].agent() for name in catalog}
+        for agent in agents.values():
+            agent.setup()
+        collect_rarely()
+        self._link = RemoteLink()
+        hello = Hello(id, kind.name, kind.slots)
+        self._worker = worker.Worker(
+            *(hello, agents, self._link, plan.artifacts_url),
+            die=die,
+            callees=kind.callees,
+            result_bytes=plan.result_bytes,
+        )
+        loop = asyncio.get_running_loop()
+        self._running = loop.create_task(self._worker.run())
+        self._watching = loop.create_task(self._end_if_orphaned(plan.orphaned_after))
+
+    async def ready(self) -> str:
+        """The node this worker runs on; answers once every agent is set up."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    async def pid(self) -> int:
+        """This worker's process."""
+        return os.getpid()
+
+    async def live(self) -> None:
+        """Lasts as long as the worker does."""
+        await self._running
+
+    async def stop(self) -> None:
+        """Take no more, and give back what is held."""
+        await self._worker.stop()
+
+    async def _end_if_orphaned(self, seconds: float) -> None:
+        """A worker that no ledger answers for so long is nobody's any more: its leases are over."""
+        while self._link.silence < seconds:
+            await asyncio.sleep(seconds / 10)
+        log.error("no ledger has answered for %.0f s: this worker ends", seconds)
+        die()
+
+
+class RayFleet:
+    """Workers as named detached actors."""
+
+    def __init__(self, plan: PoolPlan) -> None:
+        self._plan = plan
+        self._nodes: dict[str, tuple[str, int]] = {}  # worker to where its node's raylet listens
+
+    def alive(self) -> list[tuple[str, str]]:
+        names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
+        parts = [name.split(":") for name in names if name.startswith(f"{WORKER}:")]
+        return [(id, kind) for _, kind, id in parts]
+
+    async def start(self, kind: Kind) -> str:
+        id = new_id()
+        actor = ray.remote(Worker).options(
+            name=f"{WORKER}:{kind.name}:{id}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            max_concurrency=100,
+            enable_task_events=False,
+            **ray_options(kind.resources),
+        )
+        handle = actor.remote(id, kind, self._plan)
+        try:
+            await self._await_ready(kind, id, handle)
+        except (RayActorError, RayTaskError, TimeoutError) as error:
+            ray.kill(handle)
+            raise StartFailed(_why(error)) from error
+        return id
+
+    async def _await_ready(self, kind: Kind, id: str, handle: Any) -> None:
+        ready = handle.ready.remote()
+        while True:
+            try:
+                node = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(ready.future())), START_SECONDS)
+            except TimeoutError:
+                if _is_pending(handle):  # no node has room: Ray goes on looking, and so do we
+                    log.warning("a worker of kind %s waits for room: %s", kind.name, kind.resources)
+                    continue
+                raise
+            self._nodes[id] = _raylet_of(node)
+            return
+
+    async def watch(self, id: str) -> Death:
+        handle = self._handle(id)
+        if handle is None:
+            return Death(fault=True, detail="it was gone already")
+        try:
+            if id not in self._nodes:
+                self._nodes[id] = _raylet_of(await handle.ready.remote())
+            await handle.live.remote()
+        except RayActorError as error:
+            fault = await asyncio.to_thread(_answers, self._nodes.pop(id, ("", 0)))
+            return Death(fault, _why(error))
+        except RayTaskError as error:
+            ray.kill(handle)
+            return Death(fault=False, detail=_why(error))
+        ray.kill(handle)
+        return Death(fault=False, detail="it ended as it was asked to")
+
+    async def stop(self, id: str) -> None:
+        handle = self._handle(id)
+        if handle is not None:
+            try:
+                await handle.stop.remote()
+                ray.kill(handle)
+            except RayActorError:
+                return
+
+    def _handle(self, id: str) -> Any:
+        for found, kind in self.alive():
+            if found == id:
+                with suppress(ValueError):  # it has ended since
+                    return ray.get_actor(f"{WORKER}:{kind}:{id}", namespace=NAMESPACE)
+        return None
+
+
+def die() -> None:
+    """End this process as a crash does: nothing that hangs in it can prevent that."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_pending(handle: Any) -> bool:
+    """Whether Ray has not found a place for the actor yet."""
+    state = ray._private.state.actors(handle._actor_id.hex())
+    return bool(state) and state.get("State") in ("DEPENDENCIES_UNREADY", "PENDING_CREATION") and not state.get("Pid")
+
+
+def _raylet_of(node_id: str) -> tuple[str, int]:
+    for node in ray.nodes():
+        if node["NodeID"] == node_id:
+            return node["NodeManagerAddress"], node["NodeManagerPort"]
+    return "", 0
+
+
+def _answers(raylet: tuple[str, int]) -> bool:
+    """Whether a node's raylet still takes connections: Ray itself needs 13 s to notice that it does not."""
+    try:
+        with socket.create_connection(raylet, timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def _why(error: BaseException) -> str:
+    """The last line of what Ray says, which names the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
