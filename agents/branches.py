@@ -38,9 +38,11 @@ class Branches:
 
     Once at least one branch waits, nothing is in progress, and nothing has moved for QUIET turns of the loop,
     `suspend` is told the waits, and each of them raises Suspended. What a branch awaits elsewhere is not seen.
+
+    A run that is wound up begins nothing more: whoever asks for it is held, save within a step that is in progress.
     """
 
-    __slots__ = ("_busy", "_closed", "_looking", "_moves", "_now", "_suspend", "_waits", "suspended")
+    __slots__ = ("_busy", "_closed", "_held", "_looking", "_moves", "_now", "_still", "_suspend", "_waits", "shut")
 
     def __init__(self, now: Callable[[], float], suspend: Callable[[tuple[Wait, ...]], None]) -> None:
         self._now = now
@@ -48,9 +50,11 @@ class Branches:
         self._waits: dict[Wait, None] = {}
         self._busy = 0
         self._moves = 0
+        self._held = 0
+        self._still: Callable[[], None] | None = None  # to be told when a run that is wound up stands still
         self._looking = False
         self._closed = False
-        self.suspended = False
+        self.shut = False  # nothing begins any more; whoever would asks `hold`
 
     def begin(self) -> None:
         """Something of the run is in progress: a step, an emit; `end` must follow."""
@@ -93,6 +97,26 @@ class Branches:
             if wait.ready():
                 _end(wait)
 
+    def wind_up(self, still: Callable[[], None]) -> None:
+        """Nothing begins any more, and what is in progress may end. Then the run is suspended, where all its branches
+        wait; else `still` is called, once it has not moved for QUIET turns: it does not end by itself."""
+        if not self._closed and self._still is None:
+            self.shut, self._still = True, still
+            self._moved()
+
+    async def hold(self, inside: bool) -> None:
+        """For whoever would begin something while the run is shut: raises Suspended, or lasts until it is cancelled.
+        Returns to one that is `inside` of a step that must be let to its end."""
+        if self._still is None:
+            await self.refuse()
+        if not inside:
+            self._held += 1
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._held -= 1
+                self._moved()
+
     async def refuse(self) -> NoReturn:
         """Raise Suspended; in the next turn, so that code which asks in a circle does not hold up the loop."""
         await asyncio.sleep(0)
@@ -105,6 +129,7 @@ class Branches:
     def close(self) -> None:
         """The run is over: whoever still waits is cancelled."""
         self._closed = True
+        self._still = None  # it knows who runs this
         for wait in self._waits:
             if wait.over is not None:
                 wait.over.cancel()
@@ -121,12 +146,12 @@ class Branches:
 
     def _moved(self) -> None:
         self._moves += 1
-        if self._waits and not self._busy and not self._looking and not self._closed:
+        if (self._waits or self._still) and not self._busy and not self._looking and not self._closed:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look, QUIET, self._moves)
 
     def _look(self, turns: int, moves: int) -> None:
-        if not self._waits or self._busy or self._closed:
+        if not (self._waits or self._still) or self._busy or self._closed:
             self._looking = False
         elif moves != self._moves:
             asyncio.get_running_loop().call_soon(self._look, QUIET, self._moves)
@@ -134,12 +159,21 @@ class Branches:
             asyncio.get_running_loop().call_soon(self._look, turns - 1, moves)
         else:
             self._looking = False
-            self.poke()
-            if not any(wait.over is not None and wait.over.done() for wait in self._waits):
-                self._unwind()
+            self._settle()
+
+    def _settle(self) -> None:
+        """The run stands still."""
+        self.poke()
+        if any(wait.over is not None and wait.over.done() for wait in self._waits):
+            return
+        if self._waits and not self._held:
+            self._unwind()
+        elif self._still is not None:
+            self._still()
 
     def _unwind(self) -> None:
-        self.suspended = self._closed = True
+        self.shut = self._closed = True
+        self._still = None
         waits = tuple(self._waits)
         self._suspend(waits)
         for wait in waits:

@@ -135,8 +135,8 @@ class RunContext:
         once: bool = False,
     ) -> Any:
         """The recorded value of this step, or what `fn(*args)` gives now, once that is recorded."""
-        if self._branches.suspended:
-            await self._branches.refuse()
+        if self._branches.shut:
+            await self._branches.hold(_here() is not None)
         outer = _here()
         if outer is not None and key is None:
             raise StepError(name, f"runs inside of step {str(outer)!r}, which a replay skips; give it a key=")
@@ -184,8 +184,8 @@ class RunContext:
 
     async def _own(self, name: str, args: tuple[Any, ...], reach: Callable[[StepId], Awaitable[str]]) -> str:
         """As agents.memory.Own has it."""
-        if self._branches.suspended:
-            await self._branches.refuse()
+        if self._branches.shut:
+            await self._branches.hold(_here() is not None)
         outer = _here()
         if outer is not None:
             raise StepError(name, f"is done inside of step {str(outer)!r}, which a replay skips; do it between steps")
@@ -199,8 +199,8 @@ class RunContext:
 
     async def emit(self, event: Emit) -> None:
         """Tell the listeners, unless an earlier attempt already did."""
-        if self._branches.suspended:
-            await self._branches.refuse()
+        if self._branches.shut:
+            await self._branches.hold(_here() is not None)
         data = written(event)
         step = _here()
         number = self._emits[step]
@@ -214,8 +214,8 @@ class RunContext:
         self, data: bytes | Path, *, name: str = "", media_type: str = "application/octet-stream"
     ) -> Artifact:
         """Keep the bytes and return the reference to them."""
-        if self._branches.suspended:
-            await self._branches.refuse()
+        if self._branches.shut:
+            await self._branches.hold(_here() is not None)
 
         def write() -> Artifact:
             content = data.read_bytes() if isinstance(data, Path) else data
@@ -343,8 +343,8 @@ class RunContext:
     async def _between(self, name: str, key: str | None, kind: str = "") -> AsyncIterator[StepId]:
         """The step that something is waited for in. Raises StepError inside of a step, which holds its worker until it
         ends."""
-        if self._branches.suspended:
-            await self._branches.refuse()
+        if self._branches.shut:
+            await self._branches.hold(_here() is not None)
         outer = _here()
         if outer is not None:
             raise StepError(kind + name, f"is waited for inside of step {str(outer)!r}; wait between steps")

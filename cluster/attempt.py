@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from agents import Agent, Background, Mode
@@ -108,10 +109,17 @@ class Attempt:
         self.line.settle(verdict)
         self._tools.over()
 
-    def interrupt(self, why: Why) -> None:
+    def wind_up(self) -> None:
+        """Let the steps in progress end, and no other begin; then the claim goes back, unless the run has ended."""
+        if self._waits is None:
+            self.interrupt(Why.STOP)
+        else:
+            self._waits.branches.wind_up(partial(self.interrupt, Why.STOP))
+
+    def interrupt(self, why: Why, grace: float | None = None) -> None:
         """Have the run unwind. The first reason decides the verdict, a wait of all its branches among them, save that
-        a lost claim gets none. A run that has not unwound within the grace gets its verdict at once, and is called
-        overdue."""
+        a lost claim gets none. A run that has not unwound within the grace, the pace's unless another is given, gets
+        its verdict at once, and is called overdue."""
         if why is Why.LOST:
             self.lease.lose()
             self.line.lose()
@@ -122,7 +130,7 @@ class Attempt:
             self._waits.branches.stop()
         if first and self._running and self._task is not None and not self._task.done():
             self._task.cancel()
-            self._watch(self._tools.pace.grace, self._give_up)
+            self._watch(self._tools.pace.grace if grace is None else grace, self._give_up)
 
     def _suspend(self, found: tuple[Wait, ...]) -> None:
         """The run unwinds: nothing is left to do but to wait."""

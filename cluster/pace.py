@@ -13,10 +13,12 @@ from .claims import BEAT
 @dataclass(frozen=True, slots=True)
 class Pace:
     """`grace`: for a run to unwind, and no worker lives long with one that does not. `flush`: for the last reports
-    of a worker that leaves. `pause` and `longest_pause`: between tries while the ledger is unavailable."""
+    of a worker that leaves. `parting`: before its node goes, in which what is not finished unwinds and is reported.
+    `pause` and `longest_pause`: between tries while the ledger is unavailable."""
 
     grace: float = 5.0
     flush: float = 10.0
+    parting: float = 4.0
     beat: float = BEAT
     pause: float = 0.05
     longest_pause: float = 1.0

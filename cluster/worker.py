@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,6 +68,7 @@ class Worker:
         self._seen: OrderedDict[Held, None] = OrderedDict()
         self._threads = min(sum(hello.slots.values()) + SPARE_THREADS, MOST_THREADS)
         self._leaving = False
+        self._parts = math.inf  # when what it holds is cut short, by the loop's clock
         self._flushing = False
         self._poisoned = False
         self._gate = Lock()
@@ -92,13 +94,13 @@ class Worker:
     async def drain(self, within: float | None = None) -> None:
         """Take no more, finish what is held, and return when `run` has ended. What is not finished after `within`
         seconds is given back. Safe from any thread, and more than once: the shortest bound holds."""
-        with self._gate:
-            if self._loop is None and not self._ended.done():
-                self._ended.set_result(None)
-        if self._loop is not None:
-            with suppress(RuntimeError):  # a loop that is closed has nothing left to drain
-                self._loop.call_soon_threadsafe(self._leave, within)
-        await asyncio.shield(asyncio.wrap_future(self._ended))
+        await self._end(lambda: self._leave(within))
+
+    async def vacate(self, within: float) -> None:
+        """This worker's node goes in so many seconds, infinite where nobody knows when. Take no more, and give each
+        claim back as soon as no step of it is in progress; steps may end that do so in time for what came of them to
+        be recorded, and none begins. As safe as `drain`, and returns when that does."""
+        await self._end(lambda: self._wind_up(within))
 
     async def stop(self) -> None:
         """Take no more, and give back at once what is held; as safe as `drain`."""
@@ -210,6 +212,25 @@ class Worker:
 
     # leaving
 
+    async def _end(self, leave: Callable[[], None]) -> None:
+        with self._gate:
+            if self._loop is None and not self._ended.done():
+                self._ended.set_result(None)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # a loop that is closed has nothing left to drain
+                self._loop.call_soon_threadsafe(leave)
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    def _wind_up(self, within: float) -> None:
+        self._leave(None)
+        for attempt in list(self._attempts.values()):
+            attempt.wind_up()
+        parting = min(self._pace.parting, within / 2)
+        ends = asyncio.get_running_loop().time() + within - parting
+        if ends < self._parts:  # half of the time is for runs that do not unwind; the other, for the ledger to know
+            self._parts = ends
+            self._later(within - parting, lambda: self._give_back(parting / 2))
+
     def _leave(self, within: float | None) -> None:
         """Take no more. The pull that is parked still has slots in it: a newer one, without, takes its place."""
         if self._done.is_set():
@@ -226,9 +247,9 @@ class Worker:
         with suppress(Unavailable):
             await self._pull()
 
-    def _give_back(self) -> None:
+    def _give_back(self, grace: float | None = None) -> None:
         for attempt in list(self._attempts.values()):
-            attempt.interrupt(Why.STOP)
+            attempt.interrupt(Why.STOP, grace)
 
     def _look_for_end(self) -> None:
         """End a worker that leaves once everything it held is durable, or cannot be told for too long."""
