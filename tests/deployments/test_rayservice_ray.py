@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +79,15 @@ def is_over(name: str) -> bool:
     return status is not None and status.status in ends
 
 
+def backed_up(settings: Path) -> dict[str, int]:
+    """What a backup holds that is made on the head, by state."""
+    state, target = os.environ["RUBATO_STATE"], settings.parent / "backup.db"
+    command = [sys.executable, "-P", "-m", "deployments.cli", "backup", str(target), "--json"]
+    ended = subprocess.run([*command, "--settings", settings, "--state", state], capture_output=True, check=True)
+    tasks: dict[str, int] = json.loads(ended.stdout)["tasks"]
+    return tasks
+
+
 def message(application: str) -> str:
     return str(serve.status().applications[application].message)
 
@@ -107,3 +120,4 @@ def test_the_store_is_taken_when_all_applications_run_and_then_once(cluster: Clu
         assert ledger_pid() == first
         assert [kind["agents"] for kind in pool_status()] == [["echo"]]
         assert http.get("/readyz").status_code == 200
+        assert backed_up(settings) == {"completed": 1}
