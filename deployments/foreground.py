@@ -48,6 +48,14 @@ def start(host: str, port: int) -> str:
     return url_of(options.host, options.port)
 
 
+def running_url() -> str:
+    """Where the Serve of the connected cluster answers, '' if there is none."""
+    from ray.serve.context import _get_global_client
+
+    running = _get_global_client(raise_if_no_controller_running=False)
+    return "" if running is None else url_of(running.http_config.host, running.http_config.port)
+
+
 def host_of(wanted: str) -> str:
     """The address that Serve listens on: the one it has where it runs already, else the one that is wanted."""
     from ray.serve.context import _get_global_client

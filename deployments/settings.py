@@ -17,10 +17,10 @@ from cluster.places import check_place
 from .nearest import suggestion
 
 # Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway, the key
-# that the commands call with, the operator's key, a server for the tests.
+# that the commands call with, a file that holds it, the operator's key, a server for the tests.
 RESERVED = frozenset(
     {
-        *("RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL", "RUBATO_KEY", "RUBATO_ADMIN_KEY"),
+        *("RUBATO_STATE", "RUBATO_CLUSTER", "RUBATO_URL", "RUBATO_KEY", "RUBATO_KEY_FILE", "RUBATO_ADMIN_KEY"),
         "RUBATO_TEST_POSTGRES",
     }
 )

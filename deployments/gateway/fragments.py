@@ -27,6 +27,11 @@ def member(document: str, name: str) -> str:
     return document[slice(*found)]
 
 
+def members(document: str) -> dict[str, str]:
+    """The text of each of the object's members; of those of one name, the last."""
+    return {key: document[start:end] for key, start, end in _members(document)}
+
+
 def elements(array: str) -> Iterator[str]:
     """The text of each element."""
     at = _past_space(array, _past_space(array, 0) + 1)
