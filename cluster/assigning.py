@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from .book import Book
+from .book import Book, Side
 from .claims import Claim, Hello
 from .limits import Hold, Rule, agent_key, hold, spent
 from .steering import end_overdue
@@ -20,16 +20,16 @@ def assign(book: Book, workers: Listeners) -> dict[str, list[Claim]]:
     """New claims for these workers, never more than their free slots; the least busy takes first."""
     granted: dict[str, list[Claim]] = {}
     # One that holds nothing and does not ask may be gone without anyone's knowing: it blocks nobody.
-    book.lone = {kind: lone for kind, lone in book.lone.items() if lone in workers or book.by_worker[lone]}
+    book.lone = {side: lone for side, lone in book.lone.items() if lone in workers or book.by_worker[lone]}
     order = sorted(workers.values(), key=lambda listener: len(book.by_worker[listener[0].id]))
     for place, (hello, call) in enumerate(order):
         others = len(order) - place - 1
         claims: list[Claim] = []
         if _must_be_alone(book, hello):
             claims = _alone(book, hello, call)
-        if book.lone.get(hello.kind) != hello.id and not _holds_alone(book, hello.id):
+        if book.lone.get(_side(hello)) != hello.id and not _holds_alone(book, hello.id):
             for agent, slots in hello.slots.items():
-                claims += _share(book, hello.id, call, agent, slots, others)
+                claims += _share(book, hello, call, agent, slots, others)
         if claims:
             granted[hello.id] = claims
     return granted
@@ -41,32 +41,48 @@ def held_by(book: Book, owner: Owner) -> Hold | None:
     return None if rule is None or rule.plain else hold(rule, book.using[owner], book.clock.now())
 
 
-def _share(book: Book, worker: str, call: int, agent: str, slots: int, others: int) -> list[Claim]:
+def _share(book: Book, hello: Hello, call: int, agent: str, slots: int, others: int) -> list[Claim]:
     """Up to the agent's free slots on this worker, leaving as much for each of the others."""
     claims: list[Claim] = []
-    share = min(slots - book.busy[worker, agent], math.ceil(book.ready.size(agent) / (others + 1)))
-    while len(claims) < share and (task := _next(book, agent)) is not None:
-        claims.append(book.claim(task, worker, call))
+    lines = hello.lines_of(agent)
+    if len(lines) > 1:
+        lines = tuple(line for line in lines if book.ready.any(line))
+    ready = sum(map(book.ready.size, lines))
+    share = min(slots - book.busy[hello.id, agent], math.ceil(ready / (others + 1)))
+    while len(claims) < share and (task := _next(book, agent, lines)) is not None:
+        claims.append(book.claim(task, hello.id, call))
     return claims
 
 
-def _next(book: Book, agent: str) -> Task | None:
-    """The task whose turn it is, taken; a key that its limits hold is passed over."""
+def _next(book: Book, agent: str, lines: Sequence[str]) -> Task | None:
+    """The task of these lines whose turn it is, taken; nothing is where the agent's own limits hold it."""
     whole = agent_key(agent)
     if (held := held_by(book, whole)) is not None:
         book.later.set(whole, held.until)
         return None
-    while (found := book.ready.next(agent)) is not None:
+    if len(lines) == 1:
+        return _next_of(book, lines[0], whole)
+    for line in book.ready.order(lines):
+        task = _next_of(book, line, whole)
+        if task is not None:
+            book.ready.served(line)
+            return task
+    return None
+
+
+def _next_of(book: Book, line: str, whole: Owner) -> Task | None:
+    """The task of the line whose turn it is, taken; a key that its limits hold is passed over."""
+    while (found := book.ready.next(line)) is not None:
         owner, task = found
         if _is_overdue(book, task):
             continue
         if (held := held_by(book, owner)) is not None:
-            book.ready.pass_over(agent, owner)
-            book.passed[owner].add(agent)
+            book.ready.pass_over(line, owner)
+            book.passed[owner].add(line)
             book.later.set(owner, held.until)
             continue
         _spend(book, owner, whole)
-        return book.ready.take(agent, owner, book.rules.get(owner, _PLAIN).weight)
+        return book.ready.take(line, owner, book.rules.get(owner, _PLAIN).weight)
     return None
 
 
@@ -80,12 +96,23 @@ def _spend(book: Book, *owners: Owner) -> None:
 
 def _must_be_alone(book: Book, hello: Hello) -> bool:
     """Whether this worker is, or now becomes, the one that runs tasks alone."""
-    waiting = any(_suspect(book, agent) for agent in hello.slots)
+    waiting = any(_suspect(book, agent, line) for agent, line in _lines(hello))
+    side = _side(hello)
     if waiting:
-        book.lone.setdefault(hello.kind, hello.id)
-    elif book.lone.get(hello.kind) == hello.id and not book.by_worker[hello.id]:
-        del book.lone[hello.kind]
-    return book.lone.get(hello.kind) == hello.id
+        book.lone.setdefault(side, hello.id)
+    elif book.lone.get(side) == hello.id and not book.by_worker[hello.id]:
+        del book.lone[side]
+    return book.lone.get(side) == hello.id
+
+
+def _lines(hello: Hello) -> Iterator[tuple[str, str]]:
+    """The lines that it serves, each with its agent."""
+    return ((agent, line) for agent in hello.slots for line in hello.lines_of(agent))
+
+
+def _side(hello: Hello) -> Side:
+    """The workers of which one runs what must run alone: those that are of one kind and serve the same lines."""
+    return hello.kind, *hello.lines.values()
 
 
 def _holds_alone(book: Book, worker: str) -> bool:
@@ -94,13 +121,13 @@ def _holds_alone(book: Book, worker: str) -> bool:
     return len(held) == 1 and next(iter(held.values())).alone
 
 
-def _suspect(book: Book, agent: str) -> Owner | None:
-    """The owner of the agent's next task to run alone, of those whose limits let one start."""
-    owners = book.ready.suspects(agent)
+def _suspect(book: Book, agent: str, line: str) -> Owner | None:
+    """The owner of the line's next task to run alone, of those whose limits let one start."""
+    owners = book.ready.suspects(line)
     if not owners or held_by(book, agent_key(agent)):
         return None
     for owner in owners:
-        if held_by(book, owner) is None and not _is_overdue(book, book.ready.suspect(agent, owner)):
+        if held_by(book, owner) is None and not _is_overdue(book, book.ready.suspect(line, owner)):
             return owner
     return None
 
@@ -116,9 +143,9 @@ def _is_overdue(book: Book, task: Task) -> bool:
 def _alone(book: Book, hello: Hello, call: int) -> list[Claim]:
     if book.by_worker[hello.id]:
         return []
-    for agent in hello.slots:
-        owner = _suspect(book, agent)
+    for agent, line in _lines(hello):
+        owner = _suspect(book, agent, line)
         if owner is not None:
             _spend(book, owner, agent_key(agent))
-            return [book.claim(book.ready.take_suspect(agent, owner), hello.id, call)]
+            return [book.claim(book.ready.take_suspect(line, owner), hello.id, call)]
     return []

@@ -12,17 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from . import waits
 from .alarms import Alarms
 from .apikeys import ApiKey
 from .claims import LEASE, Claim, Held, Hello, News
 from .client import Limit
+from .lanes import words
 from .limits import Rule, agent_key
 from .ready import Ready
 from .references import references
-from .store import EventRow, Store, Writes
+from .store import EventRow, LaneState, Store, Writes
 from .task import ENDED, NEW, RESUMED, Ref, State, Task
+from .waits import Waits
 
 Owner = tuple[str, str]  # (tenant, limit key)
+Side = tuple[str | tuple[str, ...], ...]  # a kind of worker, and the lines that it serves
+OPEN = frozenset(State) - ENDED
 
 
 def _tally() -> defaultdict[str, int]:
@@ -40,6 +45,7 @@ class Holding:
     reported: int  # the last report applied
     call: int | None  # the worker's call that the claim answered; None: handed over before this book was read
     alone: bool  # nothing else runs beside it
+    began: float  # on the ledger's monotonic clock
     news: int = 0  # how much has happened since the claim ...
     ends: defaultdict[str, int] = field(default_factory=_tally)  # ... children's ends among it, by group ...
     signals: dict[int, str] = field(default_factory=dict)  # ... and names of signals that the run has not taken
@@ -69,14 +75,15 @@ class Book:
         self.running: dict[Ref, Holding] = {}
         self.by_worker: defaultdict[str, dict[Ref, Holding]] = defaultdict(dict)
         self.canceling: set[Ref] = set()  # running, and asked to end
-        self.lone: dict[str, str] = {}  # by kind, the worker that takes nothing but tasks to run alone
+        self.lone: dict[Side, str] = {}  # the worker that takes nothing but tasks to run alone
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.lanes: Counter[LaneState] = Counter()  # those of the tasks that are in lanes and have not ended
         self.rules: dict[Owner, Rule] = {}
         self.api_keys: dict[str, ApiKey] = {}  # by id
         self.key_changes = 0  # to them, since this book was read
         self.using: Counter[Owner] = Counter()  # tasks running by limit key, an agent's own among them
         self.busy: Counter[tuple[str, str]] = Counter()  # slots in use by (worker, agent)
-        self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # agents in whose line a key was passed over
+        self.passed: defaultdict[Owner, set[str]] = defaultdict(set)  # lines in which a key was passed over
         self.later: Alarms[Owner] = Alarms()  # when a key that was passed over may be served again
         self.news: defaultdict[str, list[tuple[Held, News]]] = defaultdict(list)  # by worker, not sent yet
         self.gone: set[Ref] = set()  # tasks that this tick deletes
@@ -85,6 +92,7 @@ class Book:
         """Read the store; to be called once, before anything else."""
         now, store = self.clock.now(), self._store
         self.counts.update({(agent, state): n for agent, state, n in await store.counts()})
+        self.lanes.update({(agent, lane, state): n for agent, lane, state, n in await store.lanes()})
         self.rules = {(rule.tenant, rule.key): rule for rule in await store.rules()}
         self.api_keys = {key.id: key for key in await store.api_keys()}
         for queue in await store.queues():
@@ -102,7 +110,8 @@ class Book:
 
     def has_for(self, worker: Hello) -> bool:
         """Whether the next tick may have something for this worker."""
-        ready = self.ready.hungry or any(self.ready.any(agent) for agent in worker.slots)
+        lines = (line for agent in worker.slots for line in worker.lines_of(agent))
+        ready = self.ready.hungry or any(map(self.ready.any, lines))
         return ready or bool(self.canceling) or worker.id in self.news
 
     def limit(self, owner: Owner) -> Limit:
@@ -118,6 +127,10 @@ class Book:
             writes.counts[agent, state] += number
         for key, change in writes.counts.items():
             self.counts[key] += change
+        for lane, change in writes.lanes.items():
+            self.lanes[lane] += change
+            if not self.lanes[lane]:
+                del self.lanes[lane]
         return writes
 
     def look(self, ref: Ref, stored: Task | None) -> Task | None:
@@ -140,6 +153,8 @@ class Book:
         """A task that is new."""
         self.writes.new[task.tenant, task.id] = task
         self.writes.arrows[task.agent, "", task.state] += 1
+        if task.lane:
+            self.writes.lanes[task.agent, task.lane, task.state] += 1
         self.refer(task, task.input)
         if task.state == State.QUEUED:
             self.ready.add(task, self.clock.now())
@@ -169,6 +184,8 @@ class Book:
         claimed = task.but(state=State.RUNNING.value, worker=worker, fence=1, attempts=1, started_at=began)
         self.writes.new[claimed.ref] = claimed
         self.writes.arrows[claimed.agent, "", claimed.state] += 1
+        if task.lane:
+            self.writes.lanes[claimed.agent, claimed.lane, claimed.state] += 1
         self.refer(claimed, claimed.input)
         self.hold(claimed, events=1, reported=0, call=call, alone=False)
         self.writes.claimed.append(claimed)
@@ -190,7 +207,7 @@ class Book:
     def enqueue(self, task: Task, **changes: object) -> Task:
         """A task that is on record becomes queued."""
         queued = task.but(state=State.QUEUED.value, **changes)
-        self.put(queued, task.state)
+        self.put(queued, task.state, task.lane)
         self.ready.add(queued, self.clock.now())
         return queued
 
@@ -207,12 +224,21 @@ class Book:
             ran=task.ran + ran,
             isolated=0,
             events=holding.events + 1,
+            lane=task.home,
         )
-        self.put(waiting, task.state)
+        self.put(waiting, task.state, task.lane)
 
     def wake(self, task: Task, **changes: object) -> Task:
-        """What a waiting task waits for has come: it goes on before what is new of its priority."""
-        return self.enqueue(task, rank=RESUMED, run_at=0.0, waiting_on=None, **changes)
+        """What a waiting task waits for has come: it goes on at home, before what is new of its priority."""
+        return self.enqueue(task, rank=RESUMED, run_at=0.0, waiting_on=None, lane=task.home, **changes)
+
+    def relocate(self, holding: Holding, lane: str, *, ran: float) -> None:
+        """The run goes on with a worker of another lane, as soon as one is free."""
+        self.let_go(holding)
+        task = holding.task
+        self.event(holding, holding.events, "waiting", self.clock.now(), data=waits.write(Waits(worker=words(lane))))
+        changes = {"rank": RESUMED, "run_at": 0.0, "isolated": 0, "ran": task.ran + ran}
+        self.enqueue(task, lane=lane, worker=None, events=holding.events + 1, **changes)
 
     def revise(self, task: Task, **changes: object) -> None:
         """Change a task on record that nobody holds, and nothing of where it stands."""
@@ -249,11 +275,19 @@ class Book:
         self.writes.gone.append(task.ref)
         self.writes.counts[task.agent, task.state] -= 1
 
-    def put(self, task: Task, was: str) -> None:
-        """The task as it is to be stored, and the state that it had before."""
+    def put(self, task: Task, was: str, left: str | None = None) -> None:
+        """The task as it is to be stored, the state that it had before, and the lane where that may be another."""
         if task.state != was:
             self.writes.arrows[task.agent, was, task.state] += 1
+        if task.lane or left:
+            self._move_lanes(task, was, task.lane if left is None else left)
         self.writes.put(task)
+
+    def _move_lanes(self, task: Task, was: str, left: str) -> None:
+        if was in OPEN and left:
+            self.writes.lanes[task.agent, left, was] -= 1
+        if task.state in OPEN and task.lane:
+            self.writes.lanes[task.agent, task.lane, task.state] += 1
 
     def event(
         self, holding: Holding, seq: int, type: str, at: float, step: str = "", data: str = "{}", report: int = 0
@@ -269,8 +303,8 @@ class Book:
 
     def hold(self, task: Task, *, events: int, reported: int, call: int | None, alone: bool) -> Holding:
         assert task.worker is not None
-        ends = self.clock.monotonic() + LEASE
-        holding = Holding(task, task.worker, ends, events, reported, call, alone)
+        now = self.clock.monotonic()
+        holding = Holding(task, task.worker, now + LEASE, events, reported, call, alone, now)
         if task.cancel_requested_at is not None:
             self.canceling.add((task.tenant, task.id))
         self.running[task.tenant, task.id] = self.by_worker[task.worker][task.tenant, task.id] = holding
@@ -298,12 +332,12 @@ class Book:
         self.by_worker.pop(worker, None)
         self.news.pop(worker, None)
         self.busy = Counter({key: number for key, number in self.busy.items() if key[0] != worker})
-        self.lone = {kind: lone for kind, lone in self.lone.items() if lone != worker}
+        self.lone = {side: lone for side, lone in self.lone.items() if lone != worker}
 
     def reconsider(self, owner: Owner) -> None:
         """A key that was passed over may be served again, as far as its limits go."""
-        for agent in self.passed.pop(owner, ()):
-            self.ready.resume(agent, owner)
+        for line in self.passed.pop(owner, ()):
+            self.ready.resume(line, owner)
 
 
 def is_over(task: Task) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -41,6 +42,7 @@ class Ending(StrEnum):
     CANCELED = "canceled"
     RELEASED = "released"  # given back unharmed: nothing is counted
     WAITING = "waiting"  # every branch of the run waits; nothing is counted
+    MOVED = "moved"  # likewise, and the next step needs a worker of another lane
 
 
 class Verdict(NamedTuple):
@@ -51,9 +53,10 @@ class Verdict(NamedTuple):
     error: str | None = None
     retry_at: float = 0.0
     waiting_on: str | None = None  # as cluster.waits has it
-    ran: float = 0.0  # seconds this claim ran, where it ends in a wait
+    ran: float = 0.0  # seconds this claim ran, where it ends in a wait or a move
     heard: int = 0  # how many pieces of news of this claim the run has seen, likewise ...
     ends: tuple[tuple[str, int], ...] | None = None  # ... and of how many children's ends, by group it waits for
+    lane: str = ""  # in which it goes on, where it moves
 
 
 class StepDone(NamedTuple):
@@ -92,12 +95,20 @@ class Report(NamedTuple):
     verdict: Verdict | None = None
 
 
+_ANYWHERE: Mapping[str, tuple[str, ...]] = {}
+
+
 class Hello(NamedTuple):
     """Who pulls: `id` is one process's, never used again; `slots` is how many tasks of each agent it runs at once."""
 
     id: str
     kind: str
     slots: dict[str, int]
+    lines: Mapping[str, tuple[str, ...]] = _ANYWHERE  # where it takes an agent's tasks from, as cluster.lanes has it
+
+    def lines_of(self, agent: str) -> tuple[str, ...]:
+        """Where it takes this agent's tasks from: of those in no lane, where nothing else is said."""
+        return self.lines.get(agent) or (agent,)
 
 
 class Orders(NamedTuple):

@@ -31,7 +31,7 @@ class Why(NamedTuple):
 
     `reason` is run_at, paused, rate, concurrency, no_worker or queue; `place` counts from 1 within its limit key, and
     from 10,001 on not further; `until` is when that may end by itself, `estimate` seconds until its turn, both None
-    where nobody knows.
+    where nobody knows. `worker` says which workers it may go to, where that is not any of its agent.
     """
 
     reason: str
@@ -39,6 +39,28 @@ class Why(NamedTuple):
     place: int | None = None
     until: float | None = None
     estimate: float | None = None
+    worker: str | None = None
+
+
+class Demand(NamedTuple):
+    """The tasks of one agent that are in one lane ('': any worker of the agent will do), and how they fare.
+
+    `queued` are due; where more are than the ledger has in memory, those that are not due yet are among them. `oldest`
+    is for how many seconds one that is next could have started (None: there is none in memory), `service` how many
+    seconds a worker had a claim, of late (None: nobody knows), and `claims` how many are handed out in a second.
+    `deadlines` are those of queued tasks in memory, the nearest first: a moment, and how many end then or a little
+    later (see cluster.demand).
+    """
+
+    agent: str
+    lane: str
+    queued: int
+    running: int
+    waiting: int
+    oldest: float | None
+    service: float | None
+    claims: float
+    deadlines: tuple[tuple[float, int], ...]
 
 
 class Limit(NamedTuple):
@@ -104,6 +126,9 @@ class LedgerClient(SessionLink, Protocol):
 
     async def measures(self) -> Measures:
         """All that can be measured of it, in one call that costs it little."""
+
+    async def demand(self) -> tuple[Demand, ...]:
+        """What each line of tasks asks of its workers, in one call that costs it little."""
 
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""

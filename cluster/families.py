@@ -47,7 +47,8 @@ def call_child(book: Book, holding: Holding, called: Called, known: Known) -> No
         limit_key=parent.limit_key,
         deadline=min(deadlines, default=None),
         parent_id=parent.id,
-        extra=extra_json(origin=called.origin),
+        extra=extra_json(origin=called.origin, market=parent.market),
+        lane=parent.home,
     )
     book.accept(child)
     holding.task = parent.but(children=parent.children + 1)

@@ -13,7 +13,8 @@ from .asking import all_retried, all_steered, forked, retried, steered
 from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Picture, Promotion, Report
-from .client import Batch, Counts, EventPage, Limit, Why
+from .client import Batch, Counts, Demand, EventPage, Limit, Why
+from .demand import demand
 from .keyring import KeyKeeping
 from .limits import Rule, agent_key
 from .measuring import Measuring
@@ -180,6 +181,10 @@ class Ledger(Scheduling, KeyKeeping, Remembering):
         book = self._read_book()
         return await self._measuring.measures(book, _counted(book))
 
+    async def demand(self) -> tuple[Demand, ...]:
+        """What each line of tasks asks of its workers; for little, and while the store is away too, as `measures`."""
+        return demand(self._read_book(), self._stats, self._clock.now())
+
     async def why(self, tenant: str, id: str) -> Why | None:
         """What keeps a queued task from running; None if there is no such task, or it is not queued."""
         task = await self._reads.task(tenant, id)
@@ -187,7 +192,7 @@ class Ledger(Scheduling, KeyKeeping, Remembering):
             return None
         now = self._clock.now()
         place = 1 + await self._reads.ahead(task, now, AHEAD)
-        asked, rate = self._parking.last_asked(task.agent), self._stats.rate(task.agent, now)
+        asked, rate = self._parking.last_asked(task.line), self._stats.rate(task.agent, task.lane, now)
         return await self._look(lambda book: reason(book, task, place, now, asked=asked, rate=rate))
 
     # what callers change

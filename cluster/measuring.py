@@ -64,6 +64,7 @@ class Measuring:
 
 def _held(book: Book, queued: list[str]) -> dict[str, int]:
     """How many limits hold each agent's queued tasks: those of keys that were passed over, and the agent's own."""
-    held = Counter(agent for owner, agents in book.passed.items() if held_by(book, owner) for agent in agents)
+    passed = ((owner, {line.partition("@")[0] for line in lines}) for owner, lines in book.passed.items())
+    held = Counter(agent for owner, agents in passed if held_by(book, owner) for agent in agents)
     held.update(agent for agent in queued if held_by(book, agent_key(agent)))
     return {agent: held[agent] for agent in queued if held[agent]}

@@ -16,6 +16,7 @@ from .sessions import Session, SessionRef
 from .store import (
     EventRow,
     KeyRow,
+    LaneState,
     Owner,
     Past,
     Progress,
@@ -50,6 +51,7 @@ class MemoryStore:
         self._api_keys: dict[tuple[str, str], ApiKey] = {}
         self._sessions: dict[SessionRef, Session] = {}
         self._references: set[Reference] = set()
+        self._lanes: Counter[LaneState] = Counter()
 
     def take(self, *, create: bool = True, expect: str = "") -> Owner:
         """Become the next owner."""
@@ -89,6 +91,7 @@ class MemoryStore:
         for ref3 in [ref for ref, session in writes.sessions.items() if session is None]:
             self._sessions.pop(ref3, None)
         self._references |= writes.references
+        self._lanes.update(writes.lanes)
         for ref in writes.gone:
             self._forget(ref)
         self._owner = self._opened = self._owner._replace(tick=self._owner.tick + 1)
@@ -192,6 +195,9 @@ class MemoryStore:
     async def counts(self) -> list[tuple[str, str, int]]:
         counted = Counter((task.agent, task.state) for task in self._tasks.values())
         return [(agent, state, number) for (agent, state), number in counted.items()]
+
+    async def lanes(self) -> list[tuple[str, str, str, int]]:
+        return [(*key, number) for key, number in self._lanes.items() if number]
 
     async def oldest(self, now: float) -> dict[str, float]:
         due = self._those(lambda task: task.state == State.QUEUED and task.run_at <= now)
@@ -320,7 +326,7 @@ class MemoryStore:
 
 
 def _queue(task: Task) -> Queue:
-    return Queue(task.agent, task.tenant, task.limit_key)
+    return Queue(task.agent, task.lane, task.tenant, task.limit_key)
 
 
 def _place(task: Task) -> tuple[int, int, str]:

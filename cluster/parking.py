@@ -30,7 +30,7 @@ class Parking:
         self._parked: dict[str, _Parked] = {}
         self._told: set[Held] = set()  # cancels that were sent to the worker; a heartbeat repeats them
         self._gone: set[str] = set()
-        self._seen: dict[str, float] = {}  # agent to when a worker last asked for its tasks
+        self._seen: dict[str, float] = {}  # line to when a worker last asked for its tasks
 
     def listeners(self) -> dict[str, Listener]:
         """Whose pulls are parked."""
@@ -46,7 +46,8 @@ class Parking:
 
     async def park(self, worker: Hello, call: int, now: float) -> Orders:
         """Waits until the pull is answered, or for long enough; a newer pull answers an older one, empty."""
-        self._seen.update(dict.fromkeys(worker.slots, now))
+        for agent in worker.slots:
+            self._seen.update(dict.fromkeys(worker.lines_of(agent), now))
         self._resolve(worker.id, Orders())
         parked = _Parked((worker, call), asyncio.get_running_loop().create_future())
         self._parked[worker.id] = parked
@@ -55,9 +56,9 @@ class Parking:
             del self._parked[worker.id]
         return orders or Orders()
 
-    def last_asked(self, agent: str) -> float | None:
-        """When a worker last asked for tasks of this agent."""
-        return self._seen.get(agent)
+    def last_asked(self, line: str) -> float | None:
+        """When a worker last asked for tasks of this line."""
+        return self._seen.get(line)
 
     def orders(self, book: Book, worker: str, claims: tuple[Claim, ...] = ()) -> Orders:
         """What the worker was not told yet; it is told now."""

@@ -88,11 +88,12 @@ _EVENTS = (
     f"select {_TASK}, {_rows('event_row', EventRow._fields, f'from ({_PAGE}) page')}"
     " from task t where t.tenant=$1 and t.id=$2"
 )
-_QUEUED = "select agent, tenant, limit_key from task where state='queued'"
-_NEXT = "order by agent, tenant, limit_key limit 1"
+_QUEUED = "select agent, lane, tenant, limit_key from task where state='queued'"
+_NEXT = "order by agent, lane, tenant, limit_key limit 1"
 _QUEUES = (  # from one queue to the next, however long each is
     f"with recursive q as (({_QUEUED} {_NEXT}) union all select n.* from q, lateral"
-    f" ({_QUEUED} and (agent, tenant, limit_key) > (q.agent, q.tenant, q.limit_key) {_NEXT}) n) select * from q"
+    f" ({_QUEUED} and (agent, lane, tenant, limit_key) > (q.agent, q.lane, q.tenant, q.limit_key) {_NEXT}) n)"
+    " select * from q"
 )
 _REFERENCED = (
     "select s from unnest($2::text[]) s where (select true from reference where tenant=$1 and sha256=s limit 1)"
@@ -204,6 +205,9 @@ class PostgresStore:
 
     async def counts(self) -> list[tuple[str, str, int]]:
         return list(map(tuple, await self._look(sql.COUNTS)))
+
+    async def lanes(self) -> list[tuple[str, str, str, int]]:
+        return list(map(tuple, await self._look(sql.LANES)))
 
     async def oldest(self, now: float) -> dict[str, float]:
         return dict(await self._lists.fetch(_numbered(sql.OLDEST), now))

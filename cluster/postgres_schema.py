@@ -108,7 +108,21 @@ _THIRD = (
     "create index task_session on task (tenant, (extra::jsonb->>'session') collate \"C\", id) where extra is not null",
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = (
+    """alter table task add column lane text collate "C" not null default ''""",
+    "drop index task_queued",
+    "drop index task_delayed",
+    "create index task_queued on task (agent, lane, tenant, limit_key, priority desc, rank, id, run_at, created_at)"
+    " where state='queued'",
+    "create index task_delayed on task (agent, lane, tenant, limit_key, run_at) where state='queued' and run_at>0",
+    # How many tasks there are in lanes that have not ended; those in none are the rest of the tally.
+    """create table lane (
+        agent text collate "C" not null, lane text collate "C" not null, state text collate "C" not null,
+        number integer not null,
+        primary key (agent, lane, state)) with (fillfactor=50)""",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 VERSION = len(MIGRATIONS)
 
 # What a commit's rows are to the server: a composite type for each kind, (table, columns).
@@ -128,6 +142,7 @@ ROWS: dict[str, tuple[str, Sequence[str]]] = {
     "session_row": ("session", Session._fields),
     "session_ref": ("session", ("tenant", "agent", "id")),
     "tally_row": ("tally", ("agent", "state", "number")),
+    "lane_row": ("lane", ("agent", "lane", "state", "number")),
     "ref_row": ("task", ("tenant", "id")),
 }
 OURS = ("rubato", "owner", *dict.fromkeys(table for table, _ in ROWS.values()))

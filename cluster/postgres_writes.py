@@ -71,6 +71,15 @@ TALLY = Part(
         "on conflict (agent, state) do update set number=tally.number+excluded.number",
     ),
 )
+LANES = Part(
+    "lanes",
+    _insert(
+        "lane",
+        "lane_row",
+        ("agent", "lane", "state", "number"),
+        "on conflict (agent, lane, state) do update set number=lane.number+excluded.number",
+    ),
+)
 KEYS = Part("keys", _insert("idempotency", "key_row", KeyRow._fields))
 SIGNALS = Part("signals", _insert("signal", "signal_row", SignalRow._fields), SignalRow._fields.index("payload"))
 TAKEN = Part(
@@ -108,7 +117,10 @@ GONE = Part(
     ),
 )
 _OFTEN = (NEW, MOVED, STEPS, EVENTS, TALLY)
-_RARE = (KEYS, SIGNALS, TAKEN, REFERENCES, RULES, SCHEDULES, UNSCHEDULED, API_KEYS, UNLISTED, SESSIONS, FORGOTTEN, GONE)
+_RARE = (
+    *(KEYS, SIGNALS, TAKEN, REFERENCES, RULES, SCHEDULES, UNSCHEDULED, API_KEYS, UNLISTED, SESSIONS, FORGOTTEN, LANES),
+    GONE,
+)
 _OWNER = "update owner set tick=tick+1 where store_id=$1 and generation=$2 and tick=$3 and session=$4 returning 1"
 
 
@@ -169,6 +181,7 @@ def _rare(writes: Writes) -> list[Rows]:
         [ref for ref, key in writes.api_keys.items() if key is None],
         [session for session in writes.sessions.values() if session is not None],
         [ref for ref, session in writes.sessions.items() if session is None],
+        [(*key, change) for key, change in writes.lanes.items() if change],
         writes.gone,
     ]
 

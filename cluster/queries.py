@@ -19,16 +19,16 @@ SELECT = f"select {COLUMNS} from task"
 
 ONE = f"{SELECT} where tenant=? and id=?"
 RUNNING = f"{SELECT} where state='running'"
-QUEUES = "select distinct agent, tenant, limit_key from task where state='queued'"
+QUEUES = "select distinct agent, lane, tenant, limit_key from task where state='queued'"
 READY = (
-    f"{SELECT} where state='queued' and agent=? and tenant=? and limit_key=? and run_at<=?"
+    f"{SELECT} where state='queued' and agent=? and lane=? and tenant=? and limit_key=? and run_at<=?"
     " order by priority desc, rank, id limit ?"
 )
-_QUEUED = "from task where state='queued' and agent=? and tenant=? and limit_key=?"
+_QUEUED = "from task where state='queued' and agent=? and lane=? and tenant=? and limit_key=?"
 DUE = f"select min(run_at) {_QUEUED} and run_at>0 and run_at>?"  # the first condition opens task_delayed
 DUES = (
-    "select agent, tenant, limit_key, min(run_at) from task where state='queued' and run_at>0 and run_at>?"
-    " group by agent, tenant, limit_key"
+    "select agent, lane, tenant, limit_key, min(run_at) from task where state='queued' and run_at>0 and run_at>?"
+    " group by agent, lane, tenant, limit_key"
 )
 # Each part is one range of task_queued; as conditions with `or` between them they would take a walk through all of it.
 AHEAD = (
@@ -47,6 +47,7 @@ OLDEST = (
     " where state='queued' and run_at<=? group by agent"
 )
 COUNTS = "select agent, state, number from tally where number<>0"
+LANES = "select agent, lane, state, number from lane where number<>0"
 RULES = f"select {','.join(Rule._fields)} from limit_rule"
 API_KEYS = f"select {','.join(ApiKey._fields)} from api_key"
 BATCH = "select state, count(*) from task where tenant=? and batch_id=? group by state"
@@ -117,6 +118,10 @@ TALLY = (
     "insert into tally (agent, state, number) values (?,?,?)"
     " on conflict (agent, state) do update set number=tally.number+excluded.number"
 )
+LANE_TALLY = (
+    "insert into lane (agent, lane, state, number) values (?,?,?,?)"
+    " on conflict (agent, lane, state) do update set number=lane.number+excluded.number"
+)
 REFERENCE = "insert into reference (tenant, sha256, task) values (?,?,?) on conflict do nothing"
 UPSERT_RULE = (
     f"insert into limit_rule ({','.join(Rule._fields)}) values ({','.join('?' * len(Rule._fields))})"
@@ -147,7 +152,7 @@ REFERENCE_COLUMNS = Reference._fields
 
 def ahead(task: Task, now: float, limit: int) -> tuple[object, ...]:
     """The values of AHEAD."""
-    queue = (task.agent, task.tenant, task.limit_key, now)
+    queue = (task.agent, task.lane, task.tenant, task.limit_key, now)
     place = (task.priority, task.rank, task.id)
     return (*queue, *place[:1], *queue, *place[:2], *queue, *place, limit)
 

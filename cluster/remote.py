@@ -18,7 +18,7 @@ from agents import RubatoError
 
 from .apikeys import ApiKey
 from .claims import Answer, Beat, Hello, HolderLink, Orders, Picture, Promotion, Report, WorkerLink
-from .client import Batch, Counts, EventPage, Keys, LedgerClient, Limit, Why
+from .client import Batch, Counts, Demand, EventPage, Keys, LedgerClient, Limit, Why
 from .direct import Away, Direct, NoDoor
 from .door import Door
 from .errors import Unavailable
@@ -208,6 +208,9 @@ class RemoteLedger:
 
     async def measures(self) -> Measures:
         return cast(Measures, await self._ledger.call("measures"))
+
+    async def demand(self) -> tuple[Demand, ...]:
+        return cast(tuple[Demand, ...], await self._ledger.call("demand"))
 
     async def why(self, tenant: str, id: str) -> Why | None:
         return cast(Why | None, await self._ask("why", tenant, id))

@@ -136,6 +136,8 @@ def _record(book: Book, holding: Holding, report: int, entry: Entry, known: Know
 
 def _settle(book: Book, holding: Holding, verdict: Verdict) -> None:
     task = holding.task
+    if holding.call is not None and verdict.ending is not Ending.RELEASED:
+        book.writes.served.append((task.agent, task.lane, book.clock.monotonic() - holding.began))
     match verdict.ending:
         case Ending.COMPLETED:
             if verdict.output is not None:
@@ -151,6 +153,8 @@ def _settle(book: Book, holding: Holding, verdict: Verdict) -> None:
             book.requeue(holding, counted=True, run_at=verdict.retry_at, error=verdict.error, isolated=0)
         case Ending.WAITING if verdict.waiting_on is not None:
             _suspend(book, holding, verdict, verdict.waiting_on)
+        case Ending.MOVED if task.cancel_requested_at is None:
+            book.relocate(holding, verdict.lane, ran=verdict.ran)
         case _:
             book.requeue(holding, counted=False)
 

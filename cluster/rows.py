@@ -39,6 +39,7 @@ TABLES = (  # all but the owner: who that is, each store decides for itself
     Table("session", Session._fields, ("tenant", "agent", "id")),
     Table("reference", Reference._fields, ("tenant", "sha256", "task")),
     Table("tally", ("agent", "state", "number"), ("agent", "state")),
+    Table("lane", ("agent", "lane", "state", "number"), ("agent", "lane", "state")),
 )
 
 

@@ -151,7 +151,24 @@ _FOURTH = (
     "analyze sqlite_schema",
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = (
+    "alter table task add column lane text not null default ''",
+    "drop index task_queued",
+    "drop index task_delayed",
+    "create index task_queued on task"
+    " (agent, lane, tenant, limit_key, priority desc, rank, id, run_at, created_at, state) where state='queued'",
+    "create index task_delayed on task (agent, lane, tenant, limit_key, run_at) where state='queued' and run_at>0",
+    "insert into sqlite_stat1 values"
+    " ('task', 'task_queued', '100000 10000 10000 5000 1000 1000 1000 1 1 1 1'),"
+    " ('task', 'task_delayed', '1000 100 100 100 100 1')",
+    "analyze sqlite_schema",
+    # How many tasks there are in lanes that have not ended; those in none are the rest of the tally.
+    """create table lane (
+        agent text not null, lane text not null, state text not null, number integer not null,
+        primary key (agent, lane, state)) without rowid""",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 VERSION = len(MIGRATIONS)
 
 

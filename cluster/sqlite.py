@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import sqlite3
@@ -18,6 +17,7 @@ from typing import Any, TextIO
 from . import queries as sql
 from .apikeys import ApiKey
 from .errors import Fenced, StoreProblem, Unavailable
+from .filelock import lock
 from .history import assemble, discarding, restarts
 from .limits import Rule
 from .pages import ALL, cut, fitting, heft, weight, within
@@ -246,6 +246,9 @@ class SqliteStore:
     async def counts(self) -> list[tuple[str, str, int]]:
         return self._reads.execute(sql.COUNTS).fetchall()
 
+    async def lanes(self) -> list[tuple[str, str, str, int]]:
+        return self._reads.execute(sql.LANES).fetchall()
+
     async def oldest(self, now: float) -> dict[str, float]:
         return dict(await self._list(sql.OLDEST, [now]))
 
@@ -374,21 +377,6 @@ class SqliteStore:
 
     def _acquire(self, wait: float) -> None:
         self._lock = lock(self._path, wait)
-
-
-def lock(path: Path, wait: float) -> TextIO:
-    """The lock beside a store, held until it is closed or this process ends, however it ends. Raises StoreProblem."""
-    ends = time.monotonic() + wait
-    held = open(f"{path}.lock", "a+")  # noqa: SIM115 - as above
-    while True:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return held
-        except OSError:
-            if time.monotonic() > ends:
-                held.close()
-                raise StoreProblem(f"another ledger has {path} open; `./rubato down` ends it") from None
-            time.sleep(0.05)
 
 
 def _connection(path: Path) -> sqlite3.Connection:

@@ -50,6 +50,7 @@ def statements(writes: Writes) -> Iterator[tuple[str, Rows]]:
     for statement in sql.FORGET if writes.gone else ():
         yield statement, writes.gone
     yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]
+    yield sql.LANE_TALLY, [(*key, change) for key, change in writes.lanes.items() if change]
 
 
 def accept_row(task: Task) -> tuple[Any, ...]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .store import Writes
+from .store import Served, Writes
 from .task import NEW, State, Task
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 TICK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 MOVES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
 MEMORY = 60.0  # seconds after which what was seen counts for a third
+NEWEST = 0.05  # how much the newest claim counts in the mean of how long they take
+
+Line = tuple[str, str]  # (agent, lane)
 
 
 class Histogram(NamedTuple):
@@ -108,7 +112,8 @@ class Stats:
         self._accepted: Counter[str] = Counter()
         self._claims: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
-        self._rates: defaultdict[str, Rate] = defaultdict(Rate)
+        self._rates: defaultdict[Line, Rate] = defaultdict(Rate)
+        self._services: dict[Line, float] = {}  # seconds that a worker has a claim, of late
         self._ended: Counter[tuple[str, str]] = Counter()
         self._waited: defaultdict[str, Counting] = defaultdict(lambda: Counting(SECONDS))
         self._took: defaultdict[str, Counting] = defaultdict(lambda: Counting(SECONDS))
@@ -119,22 +124,33 @@ class Stats:
         self._tick_seconds.see(seconds)
         self._tick_moves.see(moves)
         self._accepted.update(task.agent for task in writes.new.values())
-        claims: Counter[str] = Counter()
+        claims: Counter[Line] = Counter()
         for task in writes.claimed:
-            claims[task.agent] += 1
+            claims[task.agent, task.lane] += 1
             if task.rank == NEW:
                 self._attempts[task.agent] += 1
             if task.fence == 1:
                 self._waited[task.agent].see(max(0.0, now - max(task.created_at, task.run_at)))
-        for agent, count in claims.items():
-            self._rates[agent].see(count, now)
-        self._claims.update(claims)
+        for line, count in claims.items():
+            self._rates[line].see(count, now)
+            self._claims[line[0]] += count
+        if writes.served:
+            self._serve(writes.served)
         for task in writes.ended:
             self._end(task)
 
-    def rate(self, agent: str, now: float) -> float:
-        """Claims a second, of late."""
-        return self._rates[agent].level(now) if agent in self._rates else 0.0
+    def lines(self) -> Iterable[Line]:
+        """Those that something was claimed of."""
+        return self._rates
+
+    def rate(self, agent: str, lane: str, now: float) -> float:
+        """Claims of a line in a second, of late."""
+        rate = self._rates.get((agent, lane))
+        return rate.level(now) if rate is not None else 0.0
+
+    def service(self, agent: str, lane: str) -> float | None:
+        """Seconds that a worker has a claim of this line, of late; None: nobody knows."""
+        return self._services.get((agent, lane))
 
     def figures(self) -> Figures:
         return Figures(
@@ -151,6 +167,16 @@ class Stats:
             dict(self._attempts),
             self.failed_ticks,
         )
+
+    def _serve(self, served: Sequence[Served]) -> None:
+        """Each claim counts for a part of the mean; those of one tick together as many would one after the other."""
+        sums: defaultdict[Line, list[float]] = defaultdict(list)
+        for agent, lane, seconds in served:
+            sums[agent, lane].append(seconds)
+        for line, all in sums.items():
+            mean, before = sum(all) / len(all), self._services.get(line)
+            kept = 0.0 if before is None else (1 - NEWEST) ** len(all)
+            self._services[line] = mean + ((before or 0.0) - mean) * kept
 
     def _end(self, task: Task) -> None:
         self._ended[task.agent, task.state] += 1

@@ -11,6 +11,7 @@ from agents.ids import new_id
 
 from .apikeys import ApiKey
 from .errors import Fenced, StoreProblem
+from .lanes import line
 from .limits import Rule
 from .schedule import Schedule
 from .sessions import Session, SessionRef
@@ -33,13 +34,23 @@ class Queue(NamedTuple):
     """The queued tasks that are served in one turn."""
 
     agent: str
+    lane: str
     tenant: str
     limit_key: str
+
+    @property
+    def line(self) -> str:
+        """Where workers ask for them."""
+        return line(self.agent, self.lane) if self.lane else self.agent
 
     @property
     def owner(self) -> tuple[str, str]:
         """Whose turn it is: (tenant, limit key)."""
         return self.tenant, self.limit_key
+
+
+LaneState = tuple[str, str, str]  # (agent, lane, state)
+Served = tuple[str, str, float]  # the agent and the lane of a claim, and the seconds that a worker had it
 
 
 class StepRow(NamedTuple):
@@ -125,6 +136,8 @@ class Writes:
     gone: list[Ref] = field(default_factory=list)  # tasks to delete, with all that is kept of them
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # what `arrows` comes to, by (agent, state)
     arrows: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by (agent, state before, state after)
+    lanes: Counter[LaneState] = field(default_factory=Counter)  # tasks in lanes that have not ended
+    served: list[Served] = field(default_factory=list)  # claims that have come to an end
     claimed: list[Task] = field(default_factory=list)  # those of `moved` and `new` that a worker got ...
     ended: list[Task] = field(default_factory=list)  # ... and that ended, for whoever is told after the commit
 
@@ -255,6 +268,9 @@ class Store(Protocol):
 
     async def counts(self) -> list[tuple[str, str, int]]:
         """How many tasks there are by (agent, state)."""
+
+    async def lanes(self) -> list[tuple[str, str, str, int]]:
+        """How many tasks that have not ended there are by (agent, lane, state), of those in a lane."""
 
     async def oldest(self, now: float) -> dict[str, float]:
         """Since when the first of each agent's queued tasks that are due could have started."""

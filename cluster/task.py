@@ -10,6 +10,8 @@ import json
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from .lanes import ANY, Lane, line
+
 DEFAULT_KEY = "default"  # the limit key of a task that names none: its tenant's own
 AGENT_KEY = "agent:"  # before an agent's name: the limit key of all its tasks, whoever's they are
 SIGNALS = 10_000  # that one task may be sent
@@ -49,7 +51,9 @@ class Task(NamedTuple):
     deadline: float | None = None  # the end of all: later it neither starts nor goes on
     parent_id: str | None = None  # the task that called it
     schedule: str | None = None  # the schedule that created it
-    extra: str | None = None  # a JSON object of what few tasks have: `retry`, `session`, and `origin` (see Origin)
+    extra: str | None = (
+        None  # a JSON object of what few tasks have: `retry`, `session`, `market`, `origin` (see Origin)
+    )
     state: str = State.QUEUED.value  # plain text: SQLite and pickle take their slow ways for an enum
     attempts: int = 0
     base: int = 0  # the attempts that were used up before the last retry by hand
@@ -69,6 +73,7 @@ class Task(NamedTuple):
     output: str | None = None
     error: str | None = None
     events: int = 0  # how many have been numbered; exact while no worker holds the task
+    lane: str = ""  # which workers it may go to, as cluster.lanes has it
 
     def but(self, **changes: Any) -> Task:
         """The task with other values in these fields; a third of what `_replace` takes."""
@@ -84,6 +89,21 @@ class Task(NamedTuple):
     @property
     def ref(self) -> Ref:
         return self.tenant, self.id
+
+    @property
+    def line(self) -> str:
+        """Where it waits for a worker."""
+        return line(self.agent, self.lane) if self.lane else self.agent
+
+    @property
+    def market(self) -> str:
+        """Of which market's nodes it may run, as it was submitted."""
+        return str(json.loads(self.extra).get("market", ANY)) if self.extra else ANY
+
+    @property
+    def home(self) -> str:
+        """The lane that it is in while none of its steps asks for another worker."""
+        return Lane(self.market).text if self.lane else ""  # who is in no lane was submitted for none
 
     @property
     def used(self) -> int:
@@ -124,7 +144,11 @@ class Origin(NamedTuple):
 
 
 def extra_json(
-    *, retry: dict[str, float] | None = None, origin: Origin | None = None, session: str | None = None
+    *,
+    retry: dict[str, float] | None = None,
+    origin: Origin | None = None,
+    session: str | None = None,
+    market: str = ANY,
 ) -> str | None:
     """A task's `extra`."""
     parts: dict[str, Any] = {}
@@ -134,6 +158,8 @@ def extra_json(
         parts["origin"] = origin
     if session is not None:
         parts["session"] = session
+    if market != ANY:
+        parts["market"] = market
     return json.dumps(parts) if parts else None
 
 
@@ -149,6 +175,7 @@ class Options(NamedTuple):
     deadline: float | None = None
     retry: dict[str, float] | None = None
     session: str | None = None
+    market: str = ANY
 
 
 class Submission(NamedTuple):

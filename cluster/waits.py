@@ -1,7 +1,7 @@
 """What a task waits for, as it is stored, and what becomes of it when something happens.
 
 A JSON object: `until` is a moment, `signals` lists names, `children` says of each group of calls how many must still
-end. Whatever comes first wakes the task.
+end. Whatever comes first wakes the task. One whose next step needs another worker waits in the queue for that `worker`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class Waits(NamedTuple):
     until: float | None = None
     signals: tuple[str, ...] = ()
     children: tuple[tuple[str, int], ...] = ()  # group, and how many of its children must end first
+    worker: str = ""  # in words
 
 
 def write(waits: Waits) -> str:
@@ -28,6 +29,8 @@ def write(waits: Waits) -> str:
         parts["signals"] = list(waits.signals)
     if waits.children:
         parts["children"] = dict(waits.children)
+    if waits.worker:
+        parts["worker"] = waits.worker
     return json.dumps(parts)
 
 

@@ -14,7 +14,8 @@ from agents import RubatoError
 from agents.ids import new_id
 from agents.shelves import shelves_at
 from cluster import backup as files
-from cluster import processes, sqlite
+from cluster import processes
+from cluster.filelock import lock
 from cluster.places import on_server, same_place, without_password
 
 from .phases import Phases
@@ -133,7 +134,7 @@ def _put(where: str, made: Path, id: str, tell: Callable[[str], None]) -> str | 
     """Let the store there be what was made; where what was there is kept, None if there was nothing."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     if not on_server(where):
-        with sqlite.lock(Path(where), wait=1.0):
+        with lock(Path(where), wait=1.0):
             aside = files.set_aside(Path(where), stamp)
             files.publish(made, Path(where))
         return str(aside) if aside else None

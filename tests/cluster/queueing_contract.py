@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from cluster.limits import Rule
 from cluster.pages import PAGE_BYTES, is_cut, weight
@@ -12,7 +13,7 @@ from cluster.task import DEFAULT_KEY, RESUMED, Filter, State
 from .making import AGENT, task
 from .rows import moved, new
 
-QUEUE = Queue(AGENT, "", DEFAULT_KEY)
+QUEUE = Queue(AGENT, "", "", DEFAULT_KEY)
 
 
 class QueueingContract:
@@ -37,7 +38,7 @@ class QueueingContract:
             )
         )
 
-        named = Queue(AGENT, "", "k")
+        named = Queue(AGENT, "", "", "k")
         assert set(await store.queues()) == {QUEUE, named, QUEUE._replace(tenant="t"), QUEUE._replace(agent="b")}
         assert await store.due(QUEUE, 10.0) == 60.0
         assert await store.due(QUEUE, 60.0) == 70.0
@@ -50,9 +51,30 @@ class QueueingContract:
         others = task(), task(limit_key="k", tenant="t"), task(limit_key="k", agent="b")
         await store.commit(new(first, resumed, *others))
 
-        found = await store.ready(Queue(AGENT, "", "k"), 0.0, 10)
+        found = await store.ready(Queue(AGENT, "", "", "k"), 0.0, 10)
 
         assert [each.id for each in found] == [resumed.id, first.id]
+
+    async def test_a_queue_is_of_one_lane(self, store: Store) -> None:
+        gpu, other = '{"shape":{"gpus":1}}', '{"market":"spot"}'
+        plain, first, later = task(), task(lane=gpu), task(lane=gpu, run_at=70.0)
+        await store.commit(new(plain, first, later, task(lane=other)))
+        queue = QUEUE._replace(lane=gpu)
+
+        assert set(await store.queues()) == {QUEUE, queue, QUEUE._replace(lane=other)}
+        assert await store.ready(queue, 0.0, 10) == [first]
+        assert await store.ready(QUEUE, 0.0, 10) == [plain]
+        assert (await store.due(queue, 0.0), await store.due(QUEUE, 0.0)) == (70.0, None)
+        assert await store.dues(0.0) == [(queue, 70.0)]
+        assert await store.ahead(later, 99.0, 10) == 1
+        await store.commit(moved(first._replace(lane="")))
+        assert [each.id for each in await store.ready(QUEUE, 0.0, 10)] == [plain.id, first.id]
+
+    async def test_tasks_in_lanes_are_counted(self, store: Store) -> None:
+        await store.commit(Writes(lanes=Counter({(AGENT, "a", "queued"): 3, (AGENT, "b", "running"): 1})))
+        await store.commit(Writes(lanes=Counter({(AGENT, "a", "queued"): -1, (AGENT, "b", "running"): -1})))
+
+        assert await self.again(store).lanes() == [(AGENT, "a", "queued", 2)]
 
     async def test_ahead_counts_what_is_due_and_comes_before(self, store: Store) -> None:
         tasks = [task(), task(), task(priority=1), task(rank=RESUMED), task(run_at=99.0), task()]
@@ -76,7 +98,7 @@ class QueueingContract:
         assert await store.tasks("", Filter(batch_id="b"), None, 10) == [tasks[2], tasks[1]]
         assert await store.tasks("", Filter(batch_id="b"), tasks[1].id, 10) == [tasks[0]]
         assert await store.in_batch("", "b", "", 10) == tasks[:2]
-        assert await store.ready(Queue(AGENT, "", "k"), 0.0, 10) == queued[:2]
+        assert await store.ready(Queue(AGENT, "", "", "k"), 0.0, 10) == queued[:2]
         assert is_cut(queued[:2], weight)
         assert not is_cut(queued[:1], weight)
         for found in (await store.wakes(9.0, 10), await store.overdue(9.0, 10), await store.children("", "p", 10)):

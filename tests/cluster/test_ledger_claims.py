@@ -55,7 +55,7 @@ async def test_order_is_priority_then_age(ledger: Ledger) -> None:
 async def test_a_queue_longer_than_the_window_is_served_whole_and_in_order(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cluster.ready.WINDOW", 8)
+    monkeypatch.setattr("cluster.windows.WINDOW", 8)
     tasks = [task(priority=n % 3) for n in range(50)]
     await ledger.submit(submission(*tasks[:30]))
     await ledger.submit(submission(*tasks[30:]))

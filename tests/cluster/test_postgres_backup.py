@@ -58,6 +58,7 @@ def everything() -> Writes:
     writes.sessions = {session.ref: session}
     writes.references = {Reference("acme", "a" * 64, one.id)}
     writes.counts.update({("echo", State.QUEUED.value): len(tasks) - 2, ("echo", State.WAITING.value): 1})
+    writes.lanes.update({("echo", "a", "queued"): 2})
     return writes
 
 

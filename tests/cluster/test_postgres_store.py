@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -15,7 +16,7 @@ from cluster.errors import StoreProblem
 from cluster.postgres import PostgresStore
 from cluster.postgres_schema import ROWS, VERSION
 from cluster.sessions import Session
-from cluster.store import Store, Writes
+from cluster.store import Queue, Store, Writes
 from cluster.stores import store_at
 from tests.postgres import OwnServer, Server, drop_database, postgres
 
@@ -146,9 +147,7 @@ async def test_a_database_from_before_there_were_keys_and_sessions_takes_them(
     with monkeypatch.context() as older:
         older.setattr(postgres_schema, "MIGRATIONS", postgres_schema.MIGRATIONS[:1])
         older.setattr(postgres_schema, "VERSION", 1)
-        older.setattr(
-            postgres_schema, "ROWS", {name: row for name, row in ROWS.items() if row[0] not in ("api_key", "session")}
-        )
+        older.setattr(postgres_schema, "_make_types", _no_types)  # which are of the records as they are now
         take(postgres_url)
 
     owner = take(postgres_url, create=False)
@@ -161,6 +160,34 @@ async def test_a_database_from_before_there_were_keys_and_sessions_takes_them(
     assert await store.api_keys() == [key]
     assert await store.session(*session.ref) == session
     await store.close()
+
+
+async def test_a_database_from_before_there_were_lanes_has_its_tasks_in_none(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(postgres_schema, "MIGRATIONS", postgres_schema.MIGRATIONS[:3])
+        older.setattr(postgres_schema, "VERSION", 3)
+        older.setattr(postgres_schema, "_make_types", _no_types)
+        take(postgres_url)
+    old = task()
+    columns = ",".join(name for name in old._fields if name != "lane")
+    values = ",".join("null" if value is None else repr(value) for value in old[:-1])
+    await say(postgres_url, f"insert into task ({columns}) values ({values})")
+
+    owner = take(postgres_url, create=False)
+    store = PostgresStore(postgres_url)
+    await store.open(owner.store_id, owner.generation)
+    there = task(lane="a")
+    await store.commit(new(there))
+
+    assert await store.ready(Queue(old.agent, "", "", old.limit_key), 0.0, 9) == [old]
+    assert await store.ready(Queue(old.agent, "a", "", old.limit_key), 0.0, 9) == [there]
+    await store.close()
+
+
+async def _no_types(db: Any) -> None:
+    """As a version that knew other records."""
 
 
 def _newer(monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from cluster import ready
+from cluster import ready, windows
 from cluster.ready import Ready
 from cluster.store import Queue, Writes
 from cluster.task import DEFAULT_KEY, RESUMED, Task
 
 from .making import AGENT, task
 
-QUEUE = Queue(AGENT, "", DEFAULT_KEY)
+QUEUE = Queue(AGENT, "", "", DEFAULT_KEY)
 
 
 class Shelf:
@@ -26,7 +26,7 @@ class Shelf:
         found = [
             each
             for each in self.tasks.values()
-            if (each.agent, each.tenant, each.limit_key) == queue and each.run_at <= now
+            if (each.agent, each.lane, each.tenant, each.limit_key) == queue and each.run_at <= now
         ]
         return sorted(found, key=lambda each: (-each.priority, each.rank, each.id))[:limit]
 
@@ -54,8 +54,8 @@ async def drain(line: Ready, shelf: Shelf, now: float = 0.0) -> list[Task]:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows that are soon full."""
-    monkeypatch.setattr(ready, "WINDOW", 10)
-    monkeypatch.setattr(ready, "REFILL", 8)
+    monkeypatch.setattr(windows, "WINDOW", 10)
+    monkeypatch.setattr(windows, "REFILL", 8)
 
 
 async def test_a_window_hands_out_all_of_the_store_in_order() -> None:
@@ -195,7 +195,7 @@ async def test_one_keys_million_does_not_hold_up_anothers_ten() -> None:
     shelf = Shelf(*many, *few)
     line = shelf.make()
     for key in ("many", "few"):
-        line.know(Queue(AGENT, "", key))
+        line.know(Queue(AGENT, "", "", key))
 
     taken = await drain(line, shelf)
 
@@ -217,7 +217,7 @@ async def test_a_key_that_is_passed_over_keeps_its_place() -> None:
 
 
 async def test_while_there_is_no_room_each_queue_still_gets_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "WINDOWS", 4)
+    monkeypatch.setattr(windows, "WINDOWS", 4)
     monkeypatch.setattr(ready, "REFILL_FULL", 2)
     tasks = [task(limit_key=f"k{n % 5}") for n in range(50)]
     shelf = Shelf(*tasks)
@@ -250,7 +250,7 @@ async def test_nothing_is_kept_of_a_queue_that_has_nothing() -> None:
     line = shelf.make()
     for each in tasks:
         line.add(each, 0.0)
-    line.know(Queue(AGENT, "", "empty"))
+    line.know(Queue(AGENT, "", "", "empty"))
     await line.fill(0.0, Writes())
 
     found = line.next(AGENT)
@@ -264,13 +264,13 @@ async def test_nothing_is_kept_of_a_queue_that_has_nothing() -> None:
 
 
 async def test_of_many_queues_only_those_whose_turn_comes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "WINDOWS", 30)
+    monkeypatch.setattr(windows, "WINDOWS", 30)
     monkeypatch.setattr(ready, "LOOKS", 5)
     tasks = [task(limit_key=f"k{n % 100}") for n in range(1000)]
     shelf = Shelf(*tasks)
     line = shelf.make()
     for n in range(100):
-        line.know(Queue(AGENT, "", f"k{n}"))
+        line.know(Queue(AGENT, "", "", f"k{n}"))
 
     await line.fill(0.0, Writes())
     assert shelf.reads == 5

@@ -20,7 +20,7 @@ from cluster.memory import MemoryStore
 from cluster.schema import MIGRATIONS, VERSION
 from cluster.sessions import Session
 from cluster.sqlite import SqliteStore
-from cluster.store import Store, Writes
+from cluster.store import Queue, Store, Writes
 from cluster.task import Filter, extra_json
 
 from .making import task
@@ -181,7 +181,7 @@ def test_what_is_asked_of_a_long_queue_is_answered_by_its_index_alone(tmp_path: 
         ("task_batch", sql.BATCH),
         ("task_batch", sql.IN_BATCH),
         ("task_deadline", sql.OVERDUE),
-        ("task_delayed (agent=? AND tenant=? AND limit_key=? AND run_at>?)", sql.DUE),
+        ("task_delayed (agent=? AND lane=? AND tenant=? AND limit_key=? AND run_at>?)", sql.DUE),
         ("task_parent", sql.CHILDREN),
         ("task_parents", sql.ORPHANS),
         ("task_queued", sql.READY),
@@ -280,6 +280,29 @@ async def test_a_store_from_before_there_were_sessions_takes_them(tmp_path: Path
 
     assert await store.session(*session.ref) == session
     assert await store.tasks("", Filter(session="s"), None, 9) == [talking]
+    await store.close()
+
+
+async def test_a_store_from_before_there_were_lanes_has_its_tasks_in_none(tmp_path: Path) -> None:
+    path, old = tmp_path / "ledger.db", task(run_at=5.0)
+    with sqlite3.connect(path) as db:
+        for statements in MIGRATIONS[:4]:
+            for statement in statements:
+                db.execute(statement)
+        columns = [name for name in old._fields if name != "lane"]
+        row = [getattr(old, name) for name in columns]
+        db.execute(f"insert into task ({','.join(columns)}) values ({','.join('?' * len(row))})", row)
+        db.execute("pragma user_version=4")
+    store = SqliteStore(path)
+    await store.open(*take(path, create=False))
+    there = task(lane="a")
+
+    await store.commit(Writes(new={there.ref: there}))
+
+    assert await store.ready(Queue(old.agent, "", "", old.limit_key), 9.0, 9) == [old]
+    assert await store.due(Queue(old.agent, "", "", old.limit_key), 1.0) == 5.0
+    assert await store.ready(Queue(there.agent, "a", "", there.limit_key), 9.0, 9) == [there]
+    assert await store.lanes() == []
     await store.close()
 
 

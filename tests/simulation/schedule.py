@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cluster import chores, ready, sqlite, ticks
+from cluster import chores, ready, sqlite, ticks, windows
 from cluster.ledger import Ledger
 from cluster.store import Store
 from cluster.task import State, Task
@@ -24,9 +24,9 @@ PATIENCE = 240.0  # seconds, virtual ones, in which everything must have ended o
 SMALL = 0.85  # of the schedules have few tasks: they take milliseconds, and most of what is wrong shows in them
 PATROL = 5.0  # seconds between two looks for what was forgotten
 SIZES: tuple[tuple[Any, str, tuple[float, ...]], ...] = (  # smaller than life, so that few tasks reach them
-    (ready, "WINDOW", (2, 5, 4096)),
-    (ready, "REFILL", (2, 4, 2048)),
-    (ready, "WINDOWS", (4, 32_768)),
+    (windows, "WINDOW", (2, 5, 4096)),
+    (windows, "REFILL", (2, 4, 2048)),
+    (windows, "WINDOWS", (4, 32_768)),
     (ready, "REFILL_FULL", (2, 16)),
     (ticks, "TICK", (3, 5000)),
     (sqlite, "_PAGE", (1, 3, 1000)),
