@@ -22,8 +22,9 @@ from agents.shelves import shelves_at
 from . import ledger, pool, tasklog
 from .collecting import collect_rarely
 from .door import Door, Doorway
+from .draining import Notices
 from .errors import Fenced, Unavailable
-from .fleet import START_SECONDS, PoolPlan, RayFleet, die
+from .fleet import START_SECONDS, PoolPlan, RayFleet, die, look
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger
 from .retention import Retention
 from .schedule import Policy
@@ -152,8 +153,15 @@ class Pool(pool.Pool, Answering):
 
     def __init__(self, plan: PoolPlan) -> None:
         self._plan = plan
-        super().__init__(plan.kinds, RayFleet(plan), RemoteLedger())
-        self._running = asyncio.get_running_loop().create_task(self._live())
+        self._notices = Notices(look)
+        super().__init__(plan.kinds, RayFleet(plan, self._notices), RemoteLedger())
+        loop = asyncio.get_running_loop()
+        self._looking = loop.create_task(self._notices.run())
+        self._running = loop.create_task(self._live())
+
+    async def notice(self, node: str, wait: float) -> float | None:
+        """In how many seconds the node goes, as soon as that is known; None if it is not after so long."""
+        return await self._notices.notice(node, wait)
 
     async def describe(self) -> list[dict[str, object]]:
         """The pool's status."""
@@ -231,7 +239,7 @@ def _end(name: str) -> None:
 
 def start_pool(plan: PoolPlan) -> None:
     """Start the pool, which starts its workers by itself."""
-    _start(ray.remote(Pool), POOL, plan, HEAD, max_concurrency=1_000)
+    _start(ray.remote(Pool), POOL, plan, HEAD, max_concurrency=10_000)  # each worker has a question open
 
 
 def _start(actor: Any, name: str, plan: NamedTuple, place: Place, max_concurrency: int) -> None:

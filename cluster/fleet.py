@@ -9,7 +9,7 @@ import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -17,18 +17,22 @@ from ray.exceptions import RayActorError, RayTaskError
 from agents.catalog import Catalog
 from agents.ids import new_id
 
-from . import tasklog, worker
+from . import nodes, tasklog, worker
 from .claims import Hello
 from .collecting import collect_rarely
+from .draining import Lookout, Notices
 from .durable import RESULT_BYTES
+from .errors import Unavailable
 from .pool import Death, Kind, StartFailed
-from .remote import NAMESPACE, RemoteLink
+from .remote import NAMESPACE, POOL, Remote, RemoteLink
 from .shapes import ray_options
+from .terminating import on_sigterm
 
 log = logging.getLogger("rubato.fleet")
 
 WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
+TERM_SECONDS = 10.0  # between a process's SIGTERM and its SIGKILL, as most have it who send them
 
 
 class PoolPlan(NamedTuple):
@@ -63,6 +67,10 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self._worker.run())
         self._watching = loop.create_task(self._end_if_orphaned(plan.orphaned_after))
+        self._leaving: set[asyncio.Task[None]] = set()
+        lookout = Lookout(ray.get_runtime_context().get_node_id(), PoolNotices(), look)
+        self._noticing = loop.create_task(lookout.run(self._leave))
+        on_sigterm(self._terminate)
 
     async def ready(self) -> str:
         """The node this worker runs on; answers once every agent is set up."""
@@ -80,6 +88,18 @@ class Worker:
         """Take no more, and give back what is held."""
         await self._worker.stop()
 
+    def _leave(self, within: float) -> None:
+        """The node goes in so many seconds."""
+        task = asyncio.get_running_loop().create_task(self._worker.vacate(within))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _terminate(self) -> None:
+        """This process is to end, and does so by itself where no pool ends it."""
+        log.warning("SIGTERM: this worker leaves")
+        self._leave(TERM_SECONDS)
+        asyncio.get_running_loop().call_later(TERM_SECONDS, die)
+
     async def _end_if_orphaned(self, seconds: float) -> None:
         """A worker that no ledger answers for so long is nobody's any more: its leases are over."""
         while self._link.silence < seconds:
@@ -88,12 +108,44 @@ class Worker:
         die()
 
 
+class PoolNotices:
+    """The pool, as its workers ask it for their nodes' sake."""
+
+    def __init__(self) -> None:
+        self._pool = Remote(POOL)
+
+    async def notice(self, node: str, wait: float) -> float | None:
+        return cast(float | None, await self._ask("notice", node, wait))
+
+    async def there(self) -> None:
+        await self._ask("pid")
+
+    async def _ask(self, method: str, *args: Any) -> Any:
+        try:
+            return await self._pool.call(method, *args)
+        except AttributeError as error:  # a pool of other code
+            raise Unavailable(str(error)) from error
+
+
+async def look() -> dict[str, float]:
+    """The nodes that are about to go, and in how many seconds."""
+    return await asyncio.to_thread(nodes.draining)
+
+
+class _Home(NamedTuple):
+    """Where a worker is: its node, and where that one's raylet listens."""
+
+    node: str
+    raylet: tuple[str, int]
+
+
 class RayFleet:
     """Workers as named detached actors."""
 
-    def __init__(self, plan: PoolPlan) -> None:
+    def __init__(self, plan: PoolPlan, notices: Notices) -> None:
         self._plan = plan
-        self._nodes: dict[str, tuple[str, int]] = {}  # worker to where its node's raylet listens
+        self._notices = notices
+        self._homes: dict[str, _Home] = {}  # of the workers
 
     def alive(self) -> list[tuple[str, str]]:
         names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
@@ -128,7 +180,7 @@ class RayFleet:
                     log.warning("a worker of kind %s waits for room: %s", kind.name, kind.resources)
                     continue
                 raise
-            self._nodes[id] = _raylet_of(node)
+            self._homes[id] = _home_on(node)
             return
 
     async def watch(self, id: str) -> Death:
@@ -136,17 +188,24 @@ class RayFleet:
         if handle is None:
             return Death(fault=True, detail="it was gone already")
         try:
-            if id not in self._nodes:
-                self._nodes[id] = _raylet_of(await handle.ready.remote())
+            if id not in self._homes:
+                self._homes[id] = _home_on(await handle.ready.remote())
             await handle.live.remote()
         except RayActorError as error:
-            fault = await asyncio.to_thread(_answers, self._nodes.pop(id, ("", 0)))
-            return Death(fault, _why(error))
+            return Death(await self._is_fault(self._homes.get(id), error), _why(error))
         except RayTaskError as error:
             ray.kill(handle)
             return Death(fault=False, detail=_why(error))
+        finally:
+            self._homes.pop(id, None)
         ray.kill(handle)
         return Death(fault=False, detail="it ended as it was asked to")
+
+    async def _is_fault(self, home: _Home | None, error: RayActorError) -> bool:
+        """Whether the worker's node is not what ended it."""
+        if home is None or error.preempted or home.node in self._notices.draining():
+            return False
+        return await asyncio.to_thread(_answers, home.raylet)
 
     async def stop(self, id: str) -> None:
         handle = self._handle(id)
@@ -176,11 +235,11 @@ def _is_pending(handle: Any) -> bool:
     return bool(state) and state.get("State") in ("DEPENDENCIES_UNREADY", "PENDING_CREATION") and not state.get("Pid")
 
 
-def _raylet_of(node_id: str) -> tuple[str, int]:
+def _home_on(node_id: str) -> _Home:
     for node in ray.nodes():
         if node["NodeID"] == node_id:
-            return node["NodeManagerAddress"], node["NodeManagerPort"]
-    return "", 0
+            return _Home(node_id, (node["NodeManagerAddress"], node["NodeManagerPort"]))
+    return _Home(node_id, ("", 0))
 
 
 def _answers(raylet: tuple[str, int]) -> bool:
