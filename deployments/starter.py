@@ -19,15 +19,16 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from agents import RubatoError
+from agents.catalog import Catalog
 from cluster.actors import HEAD
 from cluster.fleet import START_SECONDS
 from cluster.places import on_server
 from cluster.remote import LEDGER, NAMESPACE
 
-from . import background, leaving
+from . import background, foreground, leaving
 from .admitting import ADMIN_KEY, HOW, admit, check_text
 from .settings import Settings, load
-from .state import StateFolder
+from .state import Running, StateFolder
 from .up import load_agents
 
 NAME = "starter"
@@ -87,13 +88,28 @@ def start_missing(plan: Plan) -> None:
     and would take the store from it."""
     settings, state = load(Path(plan.file), os.environ, {}), StateFolder(Path(os.environ[STATE]))
     catalog = load_agents({name: table.agent for name, table in settings.agents.items()})
-    state.make()
+    cluster = state.make()
     if LEDGER not in leaving.found():
         wait_for_applications()
         store = background.take_store(state, settings.store.url)
         background.start_ledger(store, catalog, settings.retention, settings.artifacts.url, node="")
     admit(background.ask_ledger, os.environ.get(ADMIN_KEY, "").strip(), opens=plan.opens)
     background.start_pool(catalog, settings.pool, settings.artifacts.url, state.logs)
+    state.remember(_record(cluster, settings, catalog, state))
+
+
+def _record(cluster: str, settings: Settings, catalog: Catalog, state: StateFolder) -> Running:
+    """What `status` goes by, on this node."""
+    return Running(
+        cluster=cluster,
+        url=foreground.start(settings.serve.host, settings.serve.port),
+        address=ray.get_runtime_context().gcs_address,
+        logs=str(state.logs),
+        store=settings.store.url,
+        agents={entry.name: entry.reference for entry in catalog.values()},
+        settings=settings.model_dump(exclude={"agents"}),
+        since=time.time(),
+    )
 
 
 def wait_for_applications() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from cluster.remote import LEDGER, NAMESPACE
 from deployments.leaving import found
 from deployments.starter import NAME
 from tests.postgres import OwnServer, make_database
-from tests.raycluster import Cluster, ray_cluster
+from tests.raycluster import ROOT, Cluster, ray_cluster
 
 from .serving_contract import until
 
@@ -79,13 +80,11 @@ def is_over(name: str) -> bool:
     return status is not None and status.status in ends
 
 
-def backed_up(settings: Path) -> dict[str, int]:
-    """What a backup holds that is made on the head, by state."""
-    state, target = os.environ["RUBATO_STATE"], settings.parent / "backup.db"
-    command = [sys.executable, "-P", "-m", "deployments.cli", "backup", str(target), "--json"]
-    ended = subprocess.run([*command, "--settings", settings, "--state", state], capture_output=True, check=True)
-    tasks: dict[str, int] = json.loads(ended.stdout)["tasks"]
-    return tasks
+def on_the_head(*arguments: str | Path) -> Any:
+    """What a command prints that is given in the head's pod."""
+    command = [sys.executable, "-P", "-m", "deployments.cli", *arguments, "--json"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return json.loads(subprocess.run(command, cwd="/", env=env, capture_output=True, check=True).stdout)
 
 
 def message(application: str) -> str:
@@ -120,4 +119,10 @@ def test_the_store_is_taken_when_all_applications_run_and_then_once(cluster: Clu
         assert ledger_pid() == first
         assert [kind["agents"] for kind in pool_status()] == [["echo"]]
         assert http.get("/readyz").status_code == 200
-        assert backed_up(settings) == {"completed": 1}
+
+        status = on_the_head("status")
+        kept = on_the_head("backup", settings.parent / "backup.db", "--settings", settings)
+        assert (status["up"], status["ready"], status["ingress"]) == (True, True, "haproxy")
+        assert status["url"] == cluster.url
+        assert status["agents"]["echo"]["replicas"] == 1
+        assert kept["tasks"] == {"completed": 1}

@@ -13,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ROOT / "k8s" / "overlays"
+OURS = ("eks", "gke", "gpu", "local")
 
 Document = dict[str, Any]
 
@@ -24,7 +25,7 @@ def kubectl() -> str | None:
 
 
 def names() -> list[str]:
-    """The overlays that there are: one that you add is checked with the others."""
+    """The overlays that there are: one that you add is checked with ours."""
     return sorted(folder.name for folder in OVERLAYS.iterdir() if (folder / "kustomization.yaml").exists())
 
 

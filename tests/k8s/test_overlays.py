@@ -144,8 +144,8 @@ def fits(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     )
 
 
-def test_no_image_names_a_registry_and_each_has_its_tag(overlay: str) -> None:
-    images = [each["image"] for each in walk(list(rendered(overlay))) if isinstance(each.get("image"), str)]
+def test_no_image_names_a_registry_and_each_has_its_tag(ours: str) -> None:
+    images = [each["image"] for each in walk(list(rendered(ours))) if isinstance(each.get("image"), str)]
 
     for image in images:
         name, _, tag = image.partition(":")

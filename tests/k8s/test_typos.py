@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from . import schemas, serveconfig
-from .rendering import names, of_kind, rendered, service
+from .rendering import OURS, names, of_kind, rendered, service
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +37,13 @@ def misspelt(document: dict[str, Any], place: tuple[Any, ...]) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("kind", TYPOS)
-def test_a_name_that_is_misspelt_is_found(overlay: str, kind: str) -> None:
-    for document in of_kind(overlay, kind)[-1:]:
+def test_a_name_that_is_misspelt_is_found(ours: str, kind: str) -> None:
+    for document in of_kind(ours, kind)[-1:]:
         assert any(str(TYPOS[kind][-1]) in fault for fault in schemas.faults(misspelt(document, TYPOS[kind])))
 
 
-def test_a_name_that_is_misspelt_deep_in_a_pod_is_found(overlay: str) -> None:
-    (document,) = of_kind(overlay, "RayService")
+def test_a_name_that_is_misspelt_deep_in_a_pod_is_found(ours: str) -> None:
+    (document,) = of_kind(ours, "RayService")
 
     (fault,) = schemas.faults(misspelt(document, IN_A_POD))
 
@@ -51,15 +51,15 @@ def test_a_name_that_is_misspelt_deep_in_a_pod_is_found(overlay: str) -> None:
     assert fault.startswith("spec/rayClusterConfig/headGroupSpec/template/spec/containers/0")
 
 
-def test_a_value_of_another_type_is_found(overlay: str) -> None:
-    document = copy.deepcopy(of_kind(overlay, "RayService")[0])
+def test_a_value_of_another_type_is_found(ours: str) -> None:
+    document = copy.deepcopy(of_kind(ours, "RayService")[0])
     document["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["maxReplicas"] = "8"
 
     assert len(schemas.faults(document)) == 1
 
 
-def test_every_kind_that_is_rendered_has_its_typo(overlay: str) -> None:
-    assert {document["kind"] for document in rendered(overlay)} <= set(TYPOS)
+def test_every_kind_that_is_rendered_has_its_typo(ours: str) -> None:
+    assert {document["kind"] for document in rendered(ours)} <= set(TYPOS)
 
 
 def test_a_kind_without_a_schema_is_found() -> None:
@@ -83,12 +83,12 @@ def test_a_kind_without_a_schema_is_found() -> None:
         ("num_replicas: 2", "num_replicas: two", "num_replicas"),
     ],
 )
-def test_a_wrong_name_in_the_configuration_of_serve_is_found(overlay: str, right: str, wrong: str, said: str) -> None:
-    config = service(overlay)["serveConfigV2"]
+def test_a_wrong_name_in_the_configuration_of_serve_is_found(ours: str, right: str, wrong: str, said: str) -> None:
+    config = service(ours)["serveConfigV2"]
     assert right in config
 
     assert any(said in fault for fault in serveconfig.faults(config.replace(right, wrong, 1)))
 
 
-def test_there_are_overlays() -> None:
-    assert {"local", "gke", "eks", "gpu"} <= set(names())
+def test_ours_are_there() -> None:
+    assert set(OURS) <= set(names())
