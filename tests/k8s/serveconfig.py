@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+import ray
 import yaml
 from pydantic import BaseModel, ValidationError
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from deployments.nearest import suggestion
 from deployments.rayservice import ARGUMENTS, texts
 from deployments.settings import SettingsProblem
 
 OURS = "deployments.rayservice:"
+LLM = "ray.serve.llm:build_openai_app"
 
 
 def faults(text: str) -> list[str]:
@@ -25,7 +29,9 @@ def faults(text: str) -> list[str]:
         ServeDeploySchema.model_validate(config)
     except ValidationError as error:
         wrong += [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    return wrong + [fault for application in config.get("applications", []) for fault in _misnamed(application)]
+    for application in config.get("applications", []):
+        wrong += [*_misnamed(application), *_unknown_to_llm(application)]
+    return wrong
 
 
 def _unknown(value: Any, kind: Any, place: str) -> Iterator[str]:
@@ -74,6 +80,33 @@ def _misnamed(application: dict[str, Any]) -> Iterator[str]:
     for deployment in application.get("deployments", []):
         if deployment.get("name") != named[2]:
             yield f"{named[0]} has no deployment {deployment.get('name')!r}; it has {named[2]!r}"
+
+
+def _unknown_to_llm(application: dict[str, Any]) -> Iterator[str]:
+    """What is said to Ray Serve LLM that has no name there."""
+    if application.get("import_path") != LLM:
+        return
+    arguments = application.get("args", {})
+    yield from _beyond(arguments, _fields("core/ingress/builder.py", "LLMServingArgs"), "args")
+    configs = "core/configs/llm_config.py"
+    for number, config in enumerate(arguments.get("llm_configs", [])):
+        place = f"llm_configs[{number}]"
+        yield from _beyond(config, _fields(configs, "LLMConfig"), place)
+        loading = config.get("model_loading_config", {})
+        yield from _beyond(loading, _fields(configs, "ModelLoadingConfig"), f"{place}.model_loading_config")
+        yield from _unknown(config.get("deployment_config", {}), DeploymentSchema, f"{place}.deployment_config")
+
+
+def _beyond(value: dict[str, Any], known: list[str], place: str) -> Iterator[str]:
+    yield from (f"{place}.{name}: there is no such key{suggestion(name, known)}" for name in value if name not in known)
+
+
+def _fields(file: str, name: str) -> list[str]:
+    """Those of a model, read in Ray's source: to import it would take packages that only its LLM images have."""
+    source = (Path(ray.__file__).parent / "llm" / "_internal" / "serve" / file).read_text()
+    (found,) = [each for each in ast.parse(source).body if isinstance(each, ast.ClassDef) and each.name == name]
+    targets = [each.target for each in found.body if isinstance(each, ast.AnnAssign)]
+    return [target.id for target in targets if isinstance(target, ast.Name) and not target.id.startswith("_")]
 
 
 def applications(text: str) -> dict[str, dict[str, Any]]:

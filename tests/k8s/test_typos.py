@@ -90,5 +90,23 @@ def test_a_wrong_name_in_the_configuration_of_serve_is_found(ours: str, right: s
     assert any(said in fault for fault in serveconfig.faults(config.replace(right, wrong, 1)))
 
 
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        ("llm_configs", "args"),
+        ("model_source", "llm_configs[0].model_loading_config"),
+        ("accelerator_type", "llm_configs[0]"),
+        ("min_replicas", "llm_configs[0].deployment_config.autoscaling_config"),
+    ],
+)
+@pytest.mark.usefixtures("_kubectl")
+def test_a_wrong_name_in_what_is_said_to_ray_serve_llm_is_found(right: str, said: str) -> None:
+    config = service("gpu")["serveConfigV2"]
+
+    (fault,) = [each for each in serveconfig.faults(config.replace(right, f"{right}x")) if each.startswith(said)]
+
+    assert fault == f"{said}.{right}x: there is no such key; did you mean {right!r}?"
+
+
 def test_ours_are_there() -> None:
     assert set(OURS) <= set(names())
