@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, Protocol
 
 from agents import Resources, RubatoError
 from agents.resources import ACCELERATOR_LABEL, GRAIN, MARKET_LABEL, FrozenMap, selects
@@ -51,11 +51,14 @@ class NodeKind:
         return "spot" if self.labels.get(MARKET_LABEL) == SPOT else "on_demand"
 
 
-class Node(NamedTuple):
+class Node(Protocol):
     """A node that is there: what of it may be taken, and its labels."""
 
-    resources: Mapping[str, float]
-    labels: Mapping[str, str]
+    @property
+    def resources(self) -> Mapping[str, float]: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
 
 
 def amounts(shape: Resources) -> dict[str, float]:

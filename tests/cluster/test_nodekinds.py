@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import pytest
 
 from agents import Resources
 from cluster.nodekinds import (
     MANY,
-    Node,
     NodeKind,
     NoSuchNode,
     asked,
@@ -25,6 +27,14 @@ from cluster.nodekinds import (
 SPOT = {"ray.io/market-type": "spot"}
 ON_DEMAND = {"ray.io/market-type": "on-demand"}
 A100 = {"ray.io/accelerator-type": "A100"}
+
+
+class Node(NamedTuple):
+    """One that is there."""
+
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+
 
 CPU = NodeKind("cpu", {"CPU": 8, "memory": 16 * 2**30}, ON_DEMAND, price=0.4, max_nodes=4)
 BARE = NodeKind("bare", {"CPU": 2})
