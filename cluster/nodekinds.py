@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from agents import Resources, RubatoError
@@ -145,6 +145,15 @@ def kind_of(node: Node, kinds: Iterable[NodeKind]) -> NodeKind | None:
 def known(kinds: Sequence[NodeKind], nodes: Iterable[Node]) -> list[NodeKind]:
     """All kinds: those that are set or that an autoscaler brings, and the nodes that are of none of them."""
     return [*kinds, *there(node for node in nodes if kind_of(node, kinds) is None)]
+
+
+def priced(found: Sequence[NodeKind] | None, told: Sequence[NodeKind]) -> list[NodeKind]:
+    """The kinds as an autoscaler has them, with the prices that somebody told by name; where there is none, or it says
+    nothing, those that were told with their resources."""
+    if found is None:
+        return [kind for kind in told if kind.resources]
+    prices = {kind.name: kind.price for kind in told}
+    return [replace(kind, price=prices.get(kind.name, kind.price)) for kind in found]
 
 
 def _is_like(node: Node, kind: NodeKind) -> bool:

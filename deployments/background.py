@@ -15,7 +15,8 @@ from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
 
-from .settings import PoolTable, RetentionTable
+from .pooltable import PoolTable
+from .settings import RetentionTable
 from .state import StateFolder
 
 WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
 
 from agents import RubatoError
 from agents.agent import NAME
 from cluster.places import check_place
 
 from .nearest import suggestion
+from .pooltable import MIB, PoolTable
+from .tables import Table
 
 # Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway, the key
 # that the commands call with, a file that holds it, the operator's key, a server for the tests.
@@ -24,7 +25,6 @@ RESERVED = frozenset(
         "RUBATO_TEST_POSTGRES",
     }
 )
-MIB = 1024 * 1024
 AN_HOUR = 1 / 24  # in days
 
 Tables = dict[str, Any]
@@ -38,17 +38,13 @@ class SettingsProblem(RubatoError):
         super().__init__("\n".join(self.problems))
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AgentTable(_Table):
+class AgentTable(Table):
     """One agent to serve, as `module:Class`."""
 
     agent: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
-class StoreTable(_Table):
+class StoreTable(Table):
     """Where the ledger keeps its tasks: the path of a SQLite file, or a postgresql:// URL; '' is `ledger.db` in the
     state folder."""
 
@@ -61,13 +57,13 @@ class StoreTable(_Table):
         return url
 
 
-class ArtifactsTable(_Table):
+class ArtifactsTable(Table):
     """Where artifacts are kept: a folder, or a URL that fsspec knows; '' is `artifacts` in the state folder."""
 
     url: str = ""
 
 
-class RetentionTable(_Table):
+class RetentionTable(Table):
     """How many days what is over is kept; 0 keeps it for ever."""
 
     ended_after: float = Field(30.0, ge=0, le=36500)  # a task, from its end on
@@ -82,14 +78,7 @@ class RetentionTable(_Table):
         return days
 
 
-class PoolTable(_Table):
-    """The workers that run background tasks."""
-
-    workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=1024)
-    result_bytes: int = Field(MIB, ge=1, le=16 * MIB)  # of what a run records at once; all of a task travels together
-
-
-class ServeTable(_Table):
+class ServeTable(Table):
     """The HTTP door, and what it lets in."""
 
     host: str = "127.0.0.1"
@@ -100,7 +89,7 @@ class ServeTable(_Table):
     dashboard: bool = False  # Ray's own; it costs memory and some seconds of the start
 
 
-class Settings(_Table):
+class Settings(Table):
     """All that may be set. What is not named here is not a setting."""
 
     agents: dict[str, AgentTable] = Field(default_factory=dict)
@@ -185,7 +174,7 @@ def _sentence(problem: Any, layers: dict[str, Tables]) -> str:
     where = f"{name} ({origin})" if origin and origin != "environment" else name
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
-    return f"{where}: there is no such setting{suggestion('.'.join(place), _names(Settings))}"
+    return f"{where}: there is no such setting{suggestion('.'.join(place), _names(Settings, place))}"
 
 
 def _holds(layer: Any, place: list[str]) -> bool:
@@ -196,9 +185,12 @@ def _holds(layer: Any, place: list[str]) -> bool:
     return True
 
 
-def _names(model: type[BaseModel], above: str = "") -> Iterator[str]:
+def _names(model: type[BaseModel], place: list[str], above: str = "") -> Iterator[str]:
+    """All settings, by the path to each; of tables with names of the operator's own, as `place` names one."""
     for name, field in model.model_fields.items():
         yield above + name
-        kind = field.annotation
+        kind, below = field.annotation, f"{above}{name}."
+        if get_origin(kind) is dict and f"{'.'.join(place)}.".startswith(below):
+            kind, below = get_args(kind)[1], f"{below}{place[below.count('.')]}."
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _names(kind, f"{above}{name}.")
+            yield from _names(kind, place, below)

@@ -24,6 +24,7 @@ from cluster.places import on_server, without_password
 from . import background, foreground, leaving
 from .admitting import Admission, admit, check_text, is_loopback
 from .bodies import Limits
+from .fitting import check_fits
 from .ingress import Ports, free_ports, haproxy, is_free, serve_env
 from .phases import Phases, beside
 from .settings import Settings
@@ -179,7 +180,9 @@ def _fill_background(site: _Site, *, opens: bool) -> tuple[str, Admission]:
 def _load(order: Order, phases: Phases) -> Catalog:
     """The agents, loaded here to see that they can be."""
     with phases.phase("check agents"):
-        return load_agents(order.named, order.added)
+        catalog = load_agents(order.named, order.added)
+        check_fits(catalog, order.settings.pool.node_kinds())
+        return catalog
 
 
 def load_agents(named: Mapping[str, str], added: Iterable[str] = ()) -> Catalog:

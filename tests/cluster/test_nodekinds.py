@@ -18,6 +18,7 @@ from cluster.nodekinds import (
     kind_of,
     known,
     misfit,
+    priced,
     room,
     selector,
     suitable,
@@ -169,3 +170,10 @@ def test_a_node_is_of_the_kind_that_its_group_names_or_that_it_is_most_like() ->
     assert kind_of(like, ALL) == CHEAP
     assert kind_of(head, ALL) is None
     assert [kind.name for kind in known(ALL, [named, like, head])] == ["cpu", "bare", "cheap", "gpu", "here"]
+
+
+def test_prices_are_told_and_all_else_is_the_autoscalers_where_there_is_one() -> None:
+    found = NodeKind("cpu", {"CPU": 2}, max_nodes=3)
+
+    assert priced([found, BARE], [CPU, GPU]) == [NodeKind("cpu", {"CPU": 2}, price=0.4, max_nodes=3), BARE]
+    assert priced(None, [CPU, NodeKind("other", price=1.0)]) == [CPU]

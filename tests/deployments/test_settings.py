@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.nodekinds import NodeKind
+from deployments.pooltable import PoolTable
 from deployments.settings import Settings, SettingsProblem, load
 
 
@@ -146,3 +148,72 @@ def test_an_age_that_cannot_be_is_refused(tmp_path: Path, line: str, why: str) -
     (found,) = problems(write(tmp_path, f"[retention]\n{line}\n"), {})
 
     assert why in found
+
+
+def test_the_pool_has_bounds_and_kinds_of_nodes(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "[pool]\nmin = 1\nmax = 9\nidle = 30\nspot_patience = 5\n"
+        "[pool.kinds.cheap]\nresources = { CPU = 8 }\nmarket = 'spot'\nprice = 0.1\nmax_nodes = 3\n"
+        "[pool.kinds.gpu]\nresources = { GPU = 1 }\nlabels = { 'ray.io/accelerator-type' = 'A100' }\n",
+    )
+
+    pool = load(path, {"RUBATO_POOL_TOTAL": "20"}, {}).pool
+
+    assert (pool.min, pool.max, pool.total, pool.idle, pool.spot_patience) == (1, 9, 20, 30, 5)
+    assert pool.node_kinds() == [
+        NodeKind("cheap", {"CPU": 8}, {"ray.io/market-type": "spot"}, price=0.1, max_nodes=3),
+        NodeKind("gpu", {"GPU": 1}, {"ray.io/accelerator-type": "A100"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "elastic", "bounds"),
+    [
+        ({}, True, (0, 1024)),
+        ({}, False, (3, 3)),
+        ({"min": 0}, False, (0, 3)),
+        ({"max": 9}, False, (3, 9)),
+        ({"max": 2}, False, (2, 2)),
+        ({"min": 5}, False, (5, 5)),
+        ({"min": 1, "max": 4}, True, (1, 4)),
+    ],
+)
+def test_where_nodes_do_not_come_and_go_the_bounds_are_the_workers(
+    keys: dict[str, int], elastic: bool, bounds: tuple[int, int]
+) -> None:
+    assert PoolTable(workers=3, **keys).bounds(elastic=elastic) == bounds
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("min = -1", ".min: Input should be greater than or equal to 0"),
+        ("max = 0", ".max: Input should be greater than or equal to 1"),
+        ("min = 3\nmax = 2", ": min is 3, and max is 2: at least min must be allowed"),
+        ("idle = 0", ".idle: Input should be greater than or equal to 1"),
+        ("spot_pacience = 5", ".spot_pacience: there is no such setting; did you mean 'pool.spot_patience'?"),
+        ("[pool.kinds.a]\nprice = -1", ".kinds.a.price: Input should be greater than or equal to 0"),
+        ("[pool.kinds.a]\nmax_nodes = -1", ".kinds.a.max_nodes: Input should be greater than or equal to 0"),
+        ("[pool.kinds.a]\nprise = 1", ".kinds.a.prise: there is no such setting; did you mean 'pool.kinds.a.price'?"),
+        ("[pool.kinds.a]\nmarket = 'sport'", ".kinds.a.market: Input should be 'spot' or 'on_demand'"),
+        ("[pool.kinds.a.resources]\nCPU = -1", ".kinds.a.resources.CPU: Input should be greater than or equal to 0"),
+        ("[pool.kinds.a.labels]\nzone = 'b c'", ".kinds.a.labels.zone: 'b c' is not a value of a label"),
+        ("[pool.kinds.'a b']", ".kinds: 'a b' is not a name of a kind of nodes: it must match"),
+        (
+            "[pool.kinds.a]\nmarket = 'on_demand'\nlabels = { 'ray.io/market-type' = 'spot' }",
+            ".kinds.a: market is 'on_demand', and the label ray.io/market-type is 'spot'",
+        ),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    (found,) = problems(write(tmp_path, f"[pool]\n{text}\n"), {})
+
+    assert f"pool{problem}" in found.replace(" (rubato.toml)", "")
+    assert "\n" not in found
+
+
+def test_a_key_of_an_agents_table_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    (found, *_) = problems(write(tmp_path, "[agents.x]\nagnet = 'm:C'\nagent = 'm:C'\n"), {})
+
+    assert found == "agents.x.agnet (rubato.toml): there is no such setting; did you mean 'agents.x.agent'?"
