@@ -9,7 +9,7 @@ import platform
 import sys
 from typing import Any
 
-from . import background, ledger, probe, realtime
+from . import background, job, ledger, probe, realtime
 from .ledger import Sizes
 from .local import ECHO, rubato
 from .marks import marks, table
@@ -18,6 +18,7 @@ PARTS = {
     "all": ("realtime", "ledger"),
     "realtime": ("realtime",),
     "background": ("background",),
+    "job": ("job",),
     "ledger": ("ledger",),
 }
 
@@ -35,7 +36,9 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rubato bench", description=__doc__)
-    help = "all: real time and the ledger. background: two figures of the ledger, in a minute."
+    help = (
+        "all: real time and the ledger. background: two figures of the ledger, in a minute. job: a file, by its driver."
+    )
     parser.add_argument("what", nargs="?", choices=PARTS, default="all", help=help)
     parser.add_argument(
         "--no-backlog", action="store_true", help="ledger: without the million queued tasks, which take minutes"
@@ -64,7 +67,13 @@ def _ledger(options: argparse.Namespace) -> dict[str, Any]:
     return {"ledger": ledger.measure(Sizes(backlog=0) if options.no_backlog else Sizes(), _say)}
 
 
-MEASURES = {"realtime": _realtime, "background": _background, "ledger": _ledger}
+def _job(options: argparse.Namespace) -> dict[str, Any]:
+    with rubato(ECHO) as local:
+        _say(f"job: {job.LINES:,} lines from one file into another, in both orders")
+        return {"job": job.measure(local)}
+
+
+MEASURES = {"realtime": _realtime, "background": _background, "job": _job, "ledger": _ledger}
 
 
 def _machine() -> dict[str, Any]:

@@ -16,6 +16,7 @@ OVERLOAD_SECONDS = 1.0  # the deadline of the agent that is asked too often
 REFUSED_MS = 50.0  # what "at once" is
 GROWTH_MB = 20.0  # that memory may grow by in a minute of overload
 BACKGROUND_RATE = 5_000  # tasks/s
+JOB_MB = 300  # that the driver of a job may have, however many lines
 FDATASYNC_RATE = 500  # a second: below it, marks in absolute figures say nothing about the software
 
 BATCHES_RATE = 8_000  # tasks/s
@@ -41,6 +42,9 @@ def marks(found: Found) -> dict[str, Mark]:
     if "background" in found:
         batches = found["background"]["batches"]
         made["background_tasks_per_s"] = at_least(BACKGROUND_RATE, batches["tasks_per_s"], batches["fdatasync"])
+    for order, job in found.get("job", {}).items():
+        made[f"job_{order}_driver_mb"] = at_most(JOB_MB, job["driver_mb"])
+        made[f"job_{order}_lines_missing"] = at_most(0, job["lines"] - job["recorded"])
     if "ledger" in found:
         made |= {f"ledger_{name}": mark for name, mark in _ledger(found["ledger"]).items()}
     return made

@@ -23,6 +23,7 @@ START_SECONDS = 60.0
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, as always on those systems, Ray listens on loopback only
 FOLDERS = Path("/tmp")  # not $TMPDIR: the sockets in it may have only short paths
 
+EXCLUDES = [".venv", ".git", ".rubato", ".mypy_cache", ".ruff_cache", ".pytest_cache", "/samples", "/tests"]
 KEYS = frozenset({"RUBATO_KEY", "RUBATO_ADMIN_KEY"})  # an agent's code is not to act as whoever started it
 
 
@@ -133,14 +134,14 @@ def join(address: str, root: Path, python_path: list[Path]) -> str:
             f"RAY_ADDRESS={address} is a Ray Client address; run this on the head node, with its GCS address"
         )
     os.environ["RAY_AUTH_MODE"] = auth_mode(os.environ, Path.home())
-    _check_listens(address)
+    check_listens(address)
     import ray
 
     from .remote import NAMESPACE
 
     runtime_env = {
         "working_dir": str(root),
-        "excludes": [".venv", ".git", ".rubato", ".mypy_cache", ".ruff_cache", ".pytest_cache", "/samples", "/tests"],
+        "excludes": EXCLUDES,
         "env_vars": {"PYTHONPATH": os.pathsep.join(map(str, python_path))},
     }
     try:
@@ -202,7 +203,7 @@ def stop(cluster: str) -> int:
     return ended
 
 
-def _check_listens(address: str) -> None:
+def check_listens(address: str) -> None:
     """See that something listens there: Ray itself would try for ten minutes. Raises RayProblem.
 
     For a loopback address Ray asks at this machine's own address instead, unless it is told not to.

@@ -8,7 +8,7 @@ from http.client import UNAUTHORIZED
 
 import typer
 
-from . import develop, keeping, keys, lifecycle, running, schedules, submitting, tasks
+from . import develop, jobs, keeping, keys, lifecycle, running, schedules, submitting, tasks
 from .client import hint
 from .errors import CommandFailed, ProblemAnswer, UsageProblem
 from .show import complain, note, show_problem
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # a help text in colour would take three times as long to appear
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (lifecycle, keeping, running, submitting, tasks, schedules, keys, develop):
+for group in (lifecycle, keeping, running, submitting, jobs, tasks, schedules, keys, develop):
     group.register(app)
 
 

@@ -30,6 +30,32 @@ def counting(what: str, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda word: bar.update(shown, advance=1, description=word)
 
 
+@contextmanager
+def measuring(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal: call what is given with how much of how much is done, and a word on it."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task("", total=None)
+        yield lambda done, total, word: bar.update(shown, completed=done, total=total, description=word)
+
+
 def _lines(what: str, total: int) -> Callable[[str], None]:
     done = 0
 

@@ -12,7 +12,7 @@ import typer
 from ..state import ROOT
 from . import options
 from .drive import Wanted, drive
-from .errors import JobStopped, WrongUsage
+from .errors import JobStopped
 from .finding import find_key, find_url
 from .progress import People, Programs, Progress
 
@@ -48,8 +48,8 @@ def run(
         key = find_key(os.environ, key_once)
         sys.exit(drive(wanted, find_url(url, state, os.environ), key, listener))
     except JobStopped as stopped:
-        listener.ended("stopped", Progress(0, 0, 0, 0, 0.0), str(stopped))
-        sys.exit(2 if isinstance(stopped, WrongUsage) else 1)
+        listener.ended("stopped", stopped.code, Progress(0, 0, 0, 0, 0.0), str(stopped))
+        sys.exit(stopped.code)
     except KeyboardInterrupt:
         sys.exit(130)
 

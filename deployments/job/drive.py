@@ -27,6 +27,7 @@ from .progress import Listener, Progress
 
 CONNECTIONS = 8
 SECONDS = 90.0  # that one answer may take
+FIRST_SECONDS = 5.0  # that the gateway may be away when the job begins: nobody wants to wait for what is not up
 ORDERS = ("input", "completion")
 BATCHES = 20  # in a full window
 BATCH = 500  # lines of one, at most
@@ -70,25 +71,25 @@ class Driver:
         timeout = httpx.Timeout(SECONDS, connect=5.0, pool=None)
         try:
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, limits=limits) as http:
-                return await self._run(Gateway(http, self._listener.note))
+                return await self._run(http)
         except JobStopped as stopped:
-            self._listener.ended("stopped", self._last, str(stopped))
-            return 2 if isinstance(stopped, WrongUsage) else 1
+            self._listener.ended("stopped", stopped.code, self._last, str(stopped))
+            return stopped.code
 
-    async def _run(self, gateway: Gateway) -> int:
-        wanted = self._wanted
+    async def _run(self, http: httpx.AsyncClient) -> int:
+        wanted, note = self._wanted, self._listener.note
         check_places(wanted.input, wanted.out)
         with reading(wanted.input):
             """It can be: better known before the gateway is asked."""
-        await gateway.check(wanted.agent)
+        await Gateway(http, note, patience=FIRST_SECONDS).check(wanted.agent)
         found = await asyncio.to_thread(_survey, wanted.input)
         book = book_at(wanted.out, wanted.order)
         whole = False
         try:
             start = book.open(Header(new_id(), wanted.agent, found, wanted.order, wanted.options, wanted.batch))
             if not start.is_fresh:
-                self._listener.note(f"going on: {start.completed + start.failed:,} lines are recorded already")
-            code = await self._flow(gateway, book, start)
+                note(f"going on: {start.completed + start.failed:,} lines are recorded already")
+            code = await self._flow(Gateway(http, note), book, start)
             whole = code in (0, 1)
         finally:
             book.close(whole=whole)
@@ -129,14 +130,14 @@ class Driver:
                 f"interrupted after {last.done:,} of {last.lines:,} lines; what was in flight {fate}. "
                 "The same command goes on from here."
             )
-            self._listener.ended("interrupted", last, text)
+            self._listener.ended("interrupted", code, last, text)
         elif code:
             text = (
                 f"{last.completed:,} of {last.lines:,} lines are in {wanted.out}, the others in {errors_of(wanted.out)}"
             )
-            self._listener.ended("failed", last, text)
+            self._listener.ended("failed", code, last, text)
         else:
-            self._listener.ended("completed", last, f"all {last.lines:,} lines are in {wanted.out}")
+            self._listener.ended("completed", code, last, f"all {last.lines:,} lines are in {wanted.out}")
         return code
 
 

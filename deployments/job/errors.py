@@ -11,9 +11,13 @@ from agents import RubatoError
 class JobStopped(RubatoError):
     """The job cannot go on; the message says why, and what to do. What is recorded stays recorded."""
 
+    code = 1  # that the driver exits with
+
 
 class WrongUsage(JobStopped):
     """The job was given something that it cannot use; nothing was sent."""
+
+    code = 2
 
 
 class Away(RubatoError):

@@ -29,8 +29,8 @@ def find_url(url: str, state: Path, env: Mapping[str, str]) -> str:
 
 
 def find_key(env: Mapping[str, str], once: Path | None) -> str:
-    """The key of RUBATO_KEY or in the file RUBATO_KEY_FILE, '' for none; a file that is for once is gone then."""
-    file = once or (Path(env[KEY_FILE]) if env.get(KEY_FILE) else None)
+    """The key of RUBATO_KEY, else in the file RUBATO_KEY_FILE, '' for none; a file that is for once is gone then."""
+    file = once or (Path(env[KEY_FILE]) if env.get(KEY_FILE) and not env.get(KEY) else None)
     try:
         key = file.read_text() if file else env.get(KEY, "")
         if once:

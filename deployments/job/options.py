@@ -45,3 +45,22 @@ def of_tasks(
         "limit_key": limit_key,
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def arguments(
+    order: Order,
+    window: int,
+    strict: bool,
+    cancel_on_interrupt: bool,
+    priority: int,
+    tags: list[str],
+    timeout: float | None,
+    max_attempts: int | None,
+    limit_key: str | None,
+) -> list[str]:
+    """The same options on the driver's command line."""
+    said = {"order": order.value, "window": window, "priority": priority, "timeout": timeout}
+    said |= {"max-attempts": max_attempts, "limit-key": limit_key}
+    given = [f"--{name}={value}" for name, value in said.items() if value is not None]
+    flags = {"--strict": strict, "--cancel-on-interrupt": cancel_on_interrupt}
+    return [*given, *(flag for flag, on in flags.items() if on), *(f"--tag={tag}" for tag in tags)]

@@ -36,8 +36,8 @@ class Listener(Protocol):
     def note(self, text: str) -> None:
         """Something worth knowing."""
 
-    def ended(self, end: str, progress: Progress, text: str) -> None:
-        """The last word; `end` is completed, failed, stopped or interrupted."""
+    def ended(self, end: str, code: int, progress: Progress, text: str) -> None:
+        """The last word; `end` is completed, failed, stopped or interrupted, and the driver exits with the code."""
 
 
 class Programs:
@@ -49,8 +49,8 @@ class Programs:
     def note(self, text: str) -> None:
         _say("note", text=text)
 
-    def ended(self, end: str, progress: Progress, text: str) -> None:
-        _say("ended", end=end, text=text, **asdict(progress), peak_bytes=peak_bytes())
+    def ended(self, end: str, code: int, progress: Progress, text: str) -> None:
+        _say("ended", end=end, code=code, text=text, **asdict(progress), peak_bytes=peak_bytes())
 
 
 class People:
@@ -69,7 +69,7 @@ class People:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
-    def ended(self, end: str, progress: Progress, text: str) -> None:
+    def ended(self, end: str, code: int, progress: Progress, text: str) -> None:
         self.note(text)
 
 

@@ -37,7 +37,7 @@ class Hushed:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def ended(self, end: str, progress: Progress, text: str) -> None:
+    def ended(self, end: str, code: int, progress: Progress, text: str) -> None:
         self.notes.append(text)
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from agents import Agent, Background, Context
 from deployments.cli.client import Client
+from deployments.ingress import free_ports
 from deployments.job.errors import WrongUsage
 from deployments.job.finding import find_key
 from tests.deployments.whole import Parrot, Whole, whole
@@ -254,6 +255,19 @@ def test_without_a_rubato_it_says_how_to_start_one(tmp_path: Path) -> None:
     assert code == 1
     assert "./rubato up" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_rubato_that_is_not_up_any_more_is_not_waited_for_at_length(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    began = time.monotonic()
+
+    code, _, err = run(f"http://127.0.0.1:{port}", "held", numbers(tmp_path / "in.jsonl", 1), tmp_path / "out.jsonl")
+
+    assert code == 1
+    assert "cannot be reached" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_the_job_acts_with_the_key_of_its_caller_and_no_further(tmp_path: Path) -> None:
