@@ -28,6 +28,7 @@ class Wait:
     until: float | None = None
     signal: str | None = None
     group: str | None = None
+    lane: str | None = None  # or another worker, as the host has it: that comes before all else
     left: Callable[[], int] = lambda: 0  # how many of the group must still end
     over: asyncio.Future[None] | None = None  # while a branch is in it
     bell: asyncio.TimerHandle | None = None

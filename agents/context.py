@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from .artifacts import Artifact
 from .events import Emit
 from .memory import Memory
+from .resources import Resources
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -69,6 +70,7 @@ class Context(Protocol):
         returns: Any = None,
         cancellable: bool = True,
         once: bool = False,
+        resources: Resources | None = None,
     ) -> T: ...
 
     @overload
@@ -81,6 +83,7 @@ class Context(Protocol):
         returns: Any = None,
         cancellable: bool = True,
         once: bool = False,
+        resources: Resources | None = None,
     ) -> T: ...
 
     @property

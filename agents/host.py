@@ -9,6 +9,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from .context import Mode
 from .events import Emitted
 from .journal import StepId, StepRecord
+from .resources import Resources
 from .waits import Call
 
 Leave = Callable[[str], Awaitable[NoReturn]]  # has the run go on in the background, for a reason; does not return
@@ -41,6 +42,17 @@ class Recorder(Protocol):
 
     async def begin(self, step: StepId) -> None:
         """Keeps that a step begins which may begin only once; returns when that is as firm as this host promises."""
+
+
+class Place(Protocol):
+    """Where a run is, of the workers or replicas that there are."""
+
+    @property
+    def guest(self) -> bool:
+        """Whether it is where only steps that ask for it may run."""
+
+    def elsewhere(self, step: StepId, asked: Resources | None) -> str | None:
+        """What the step needs, as the host has it, where it may not run here; None where it may. Raises StepError."""
 
 
 class Live(Protocol):

@@ -70,6 +70,14 @@ class Resources:
         object.__setattr__(self, "labels", FrozenMap(sorted(self.labels.items())))
 
 
+def covers(there: Resources, asked: Resources) -> bool:
+    """Whether whoever takes `there` has all that is asked for: as much of everything, on such a node."""
+    amounts = (there.cpus >= asked.cpus, there.gpus >= asked.gpus, there.memory >= asked.memory)
+    custom = all(there.custom.get(name, 0) >= amount for name, amount in asked.custom.items())
+    node = asked.market in ("any", there.market) and asked.accelerator in ("", there.accelerator)
+    return all(amounts) and custom and node and asked.labels.items() <= there.labels.items()
+
+
 def selects(selector: str, value: str | None) -> bool:
     """Whether a node that has this value of a label (None: it has none) is one that the selector asks for."""
     asked = SELECTOR.fullmatch(selector)

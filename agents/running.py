@@ -17,17 +17,18 @@ from typing import Any, NoReturn, TypeVar
 from .agent import Agent
 from .artifacts import Artifact, ArtifactStore, keep
 from .batching import refuse_in_batch
-from .branches import Branches
+from .branches import Branches, Wait
 from .calling import call, heeding_cancel
 from .children import Target, outcome, received, several, target
 from .context import Mode
 from .errors import NeedsBackground, RubatoError, SignalTimeout, StepError, StepOutcomeUnknown
 from .events import Emit, Emitted, written
 from .failures import mark
-from .host import Leave, Live, Recorder, RunFacts
+from .host import Leave, Live, Place, Recorder, RunFacts
 from .ids import derived_id
 from .journal import Cursor, Journal, StepId, StepRecord
 from .memory import Keeper, Memory, RunMemory, SessionMemory
+from .resources import Resources
 from .stepvalues import digest_of, read_as, type_of, usable, written_as
 from .waits import TIMED_OUT, Call, Waits
 
@@ -40,7 +41,7 @@ class RunContext:
 
     Without `waits` its host cannot wait: the run has a caller who does. `leave` then has the run go on in the
     background, for a reason, and does not return here; without it the caller takes no task. `live` has other agents
-    answer meanwhile, and `keeper` has the state of the run's session.
+    answer meanwhile, `keeper` has the state of the run's session, and `place` says which steps may run here: else all.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class RunContext:
         leave: Leave | None = None,
         live: Live | None = None,
         keeper: Keeper | None = None,
+        place: Place | None = None,
     ) -> None:
         self._facts = facts
         self._journal = journal
@@ -61,6 +63,8 @@ class RunContext:
         self._waits = waits
         self._leave = leave
         self._live = live
+        self._place = place
+        self._guest = place is not None and place.guest
         self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
         self._cursor = Cursor()
         self._emits: defaultdict[StepId | None, int] = defaultdict(int)
@@ -133,6 +137,7 @@ class RunContext:
         returns: Any = None,
         cancellable: bool = True,
         once: bool = False,
+        resources: Resources | None = None,
     ) -> Any:
         """The recorded value of this step, or what `fn(*args)` gives now, once that is recorded."""
         if self._branches.shut:
@@ -140,12 +145,18 @@ class RunContext:
         outer = _here()
         if outer is not None and key is None:
             raise StepError(name, f"runs inside of step {str(outer)!r}, which a replay skips; give it a key=")
+        if outer is not None and resources is not None:
+            raise StepError(
+                name, f"asks for resources inside of step {str(outer)!r}, which cannot move; ask between steps"
+            )
         with self._cursor.enter(name, key) as step:
             digest = digest_of(step, args)
             kind = type_of(step, fn, returns)
             recorded = self._journal.find(step, digest)
             if recorded is not None:
                 return read_as(step, kind, recorded.value)
+            if (resources is not None or self._guest) and outer is None:
+                await self._go_to(step, resources)
             self._branches.begin()
             try:
                 await self._may_start(step, once)
@@ -154,6 +165,14 @@ class RunContext:
                     return await self._record(step, digest, kind, value)
             finally:
                 self._branches.end()
+
+    async def _go_to(self, step: StepId, asked: Resources | None) -> None:
+        """Returns where the step may run here; else the run goes on where it may, once nothing of it is in progress."""
+        if self._place is None or (needed := self._place.elsewhere(step, asked)) is None:
+            return
+        if self._waits is None:
+            await self._go(why := f"step {step.name!r} needs {needed}", why)
+        await self._branches.wait(Wait(lambda: False, lane=needed))
 
     async def _may_start(self, step: StepId, once: bool) -> None:
         await self._recorder.may_start()

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from agents import Agent, Background, Mode
+from agents import Agent, Background, Mode, Resources
 from agents.agent import read_input, write_output
 from agents.artifacts import ArtifactStore, reading_from
 from agents.branches import UNWIND, Wait
@@ -28,6 +28,7 @@ from .durable import Durable, within_limit
 from .keepers import SessionKeeper
 from .lease import Lease
 from .pace import Pace
+from .placed import Placed
 from .reports import Line
 from .sessions import SessionLink
 from .tasklog import speaking
@@ -56,6 +57,8 @@ class Tools:
     result_bytes: int  # that may be recorded at once
     over: Callable[[], None]
     overdue: Callable[[Attempt], None]
+    lines: Callable[[str], tuple[str, ...]]  # that are served of an agent
+    shape: Resources | None = None  # what the worker takes; None: what each agent asks for
 
 
 def limit(claim: Claim) -> tuple[float, Why]:
@@ -133,16 +136,18 @@ class Attempt:
             self._watch(self._tools.pace.grace if grace is None else grace, self._give_up)
 
     def _suspend(self, found: tuple[Wait, ...]) -> None:
-        """The run unwinds: nothing is left to do but to wait."""
-        stored = waits.joined(map(_as_stored, found))
-        self._suspended = Verdict(
-            Ending.WAITING,
-            waiting_on=waits.write(stored),
-            ran=max(0.0, self._tools.pace.clock() - self._arrived),
-            heard=len(self._news),
-            ends=tuple((group, self._waits.ends(group)) for group, _ in stored.children) if self._waits else (),
-        )
+        """The run unwinds: nothing is left to do but to wait, or to go to another worker."""
+        ran = max(0.0, self._tools.pace.clock() - self._arrived)
+        lane = next((wait.lane for wait in found if wait.lane is not None), None)
+        if lane is not None:  # whatever else it waits for: it runs again at once
+            self._suspended = Verdict(Ending.MOVED, ran=ran, lane=lane)
+        else:
+            self._suspended = self._waiting(waits.joined(map(_as_stored, found)), ran)
         self._watch(UNWIND, self._hurry)
+
+    def _waiting(self, stored: waits.Waits, ran: float) -> Verdict:
+        ends = tuple((group, self._waits.ends(group)) for group, _ in stored.children) if self._waits else ()
+        return Verdict(Ending.WAITING, waiting_on=waits.write(stored), ran=ran, heard=len(self._news), ends=ends)
 
     def _hurry(self) -> None:
         """A branch that awaits something else has not noticed that the others wait."""
@@ -200,11 +205,17 @@ class Attempt:
         )
         for news in self._news:
             self._waits.hear(news)
-        context = RunContext(facts, journal, durable, store, self._waits, keeper=self._keeper(facts.session))
+        context = RunContext(
+            facts, journal, durable, store, self._waits, keeper=self._keeper(facts.session), place=self._place()
+        )
         given = read_input(type(agent), task.input)
         with reading_from(store):
             output = await agent.run(context, given)
         return within_limit(self._tools.result_bytes, write_output(type(agent), output))
+
+    def _place(self) -> Placed:
+        task, base = self.claim.task, self._policy.resources
+        return Placed(task, base, self._tools.shape or base, self._tools.lines(task.agent))
 
     def _keeper(self, session: str | None) -> SessionKeeper | None:
         """What the task's session remembers; an attempt waits for a ledger that is away."""

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -16,6 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from agents.catalog import Catalog
 from agents.ids import new_id
+from agents.resources import MARKET_LABEL
 
 from . import nodes, tasklog, worker
 from .claims import Hello
@@ -23,6 +25,8 @@ from .collecting import collect_rarely
 from .draining import Lookout, Notices
 from .durable import RESULT_BYTES
 from .errors import Unavailable
+from .lanes import lines_of
+from .nodekinds import SPOT, Market
 from .pool import Death, Kind, StartFailed
 from .remote import NAMESPACE, POOL, Remote, RemoteLink
 from .shapes import ray_options
@@ -57,12 +61,16 @@ class Worker:
             agent.setup()
         collect_rarely()
         self._link = RemoteLink()
-        hello = Hello(id, kind.name, kind.slots)
+        labels = ray.get_runtime_context().get_node_labels()
+        market: Market = "spot" if labels.get(MARKET_LABEL) == SPOT else "on_demand"
+        lines = {agent: lines_of(agent, kind.shapes, market) for agent in kind.slots}
+        hello = Hello(id, kind.name, kind.slots, lines)
         self._worker = worker.Worker(
             *(hello, agents, self._link, plan.artifacts_url),
             die=die,
             callees=kind.callees,
             result_bytes=plan.result_bytes,
+            shape=replace(kind.resources, market=market),
         )
         loop = asyncio.get_running_loop()
         self._running = loop.create_task(self._worker.run())

@@ -36,6 +36,7 @@ class Kind:
     resources: Resources
     count: int
     callees: Callees = field(default_factory=dict)
+    shapes: tuple[Resources | None, ...] = (None,)  # of steps that its workers are for; None: of whole runs
 
 
 class Death(NamedTuple):

@@ -10,6 +10,7 @@ from agents.catalog import Entry
 from agents.ids import derived_id_at
 
 from .cron import following, latest, times
+from .lanes import Lane
 from .task import Options, Task, extra_json
 
 LOOK = 200  # times that one look takes up where all are caught up with; the rest is for the next
@@ -165,5 +166,6 @@ def made(schedule: Schedule, id: str, policy: Policy | None, now: float) -> Task
         created_at=now,
         limit_key=options.limit_key,
         schedule=schedule.name,
-        extra=extra_json(retry=options.retry),
+        extra=extra_json(retry=options.retry, market=options.market),
+        lane=Lane(options.market).text,
     )

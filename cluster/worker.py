@@ -13,7 +13,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from agents import Agent
+from agents import Agent, Resources
 from agents.artifacts import ArtifactStore, artifact_store
 
 from .attempt import Attempt, Tools, Why, limit
@@ -49,8 +49,10 @@ class Worker:
         pace: Pace | None = None,
         callees: Callees | None = None,
         result_bytes: int = RESULT_BYTES,
+        shape: Resources | None = None,
     ) -> None:
-        """`callees`: the agents that runs may call, wherever they run; None: those of this worker."""
+        """`callees`: the agents that runs may call, wherever they run; None: those of this worker. `shape`: what this
+        worker takes of its node; None: what each agent asks for."""
         self.hello = hello  # what the ledger is told; without slots once this worker leaves
         self._agents = agents
         self._link = link
@@ -61,7 +63,8 @@ class Worker:
         self.heartbeat = Heartbeat(hello.id, link, self._calls, self._heard, die, self._pace)
         known = callees if callees is not None else callees_of(map(type, agents.values()))
         self._tools = Tools(
-            *(_stores(artifacts_url), self._pace, known, link, result_bytes), self._look_for_end, self._poisoned_by
+            *(_stores(artifacts_url), self._pace, known, link, result_bytes),
+            *(self._look_for_end, self._poisoned_by, hello.lines_of, shape),
         )
         self._attempts: dict[Held, Attempt] = {}  # until their verdicts are durable
         self._runs: set[asyncio.Task[None]] = set()  # until they have unwound

@@ -57,7 +57,8 @@ def waits_json(stored: str) -> str:
     """What a task waits for, from how it is stored."""
     waits = read(stored)
     left = sum(number for _, number in waits.children)
-    return _object(until=_moment(waits.until), signals=_text(waits.signals), children=str(left))
+    moved = {"worker": _text(waits.worker)} if waits.worker else {}
+    return _object(until=_moment(waits.until), signals=_text(waits.signals), children=str(left), **moved)
 
 
 def batch_json(batch: Batch) -> str:
@@ -128,6 +129,7 @@ def schedule_json(schedule: Schedule) -> str:
             retry=_text(options.retry),
             limit_key=_text(options.limit_key),
             tags=_text(options.tags),
+            market=_text(options.market),
         ),
         next_at=_moment(next_at),
         held_at=_moment(schedule.held_at),
@@ -181,6 +183,7 @@ def _why_json(why: Why) -> str:
         place=_text(why.place),
         until=_moment(why.until),
         estimate=_text(None if why.estimate is None else round(why.estimate, 3)),
+        worker=_text(why.worker),
     )
 
 

@@ -22,6 +22,7 @@ from cluster.sessions import SessionLink
 from cluster.task import Task
 
 from .answers import CACHE_BYTES, Answer, Answers
+from .here import Here
 from .ladder import Door, Rung, admit, late
 from .measures import Measures, why
 from .promotion import Promoter
@@ -66,6 +67,7 @@ class LiveRuns:
         """`artifacts` finds those of a tenant."""
         self._agent = agent
         self._policy = policy
+        self._here = Here(policy.resources)
         self._artifacts = artifacts
         self._promoter = promoter
         self._sessions = sessions
@@ -189,8 +191,8 @@ class LiveRuns:
         facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, tenant=ask.tenant, session=ask.session)
         leave, artifacts = run.left if run.becomes else None, self._artifacts(ask.tenant)
         run.subagents = live = Subagents(run, self._reach)
-        keeper = self._keeper(ask)
-        run.context = RunContext(facts, Journal(), run.recorder, artifacts, leave=leave, live=live, keeper=keeper)
+        hosts = (None, leave, live, self._keeper(ask), self._here)
+        run.context = RunContext(facts, Journal(), run.recorder, artifacts, *hosts)
         output = await of_agent(run.name, self._agent.run(run.context, ask.given), artifacts)
         text = written(type(self._agent), output)
         took = monotonic() - began
@@ -288,7 +290,8 @@ class LiveRuns:
         """The agent's simple answer, if it gives one in time."""
         left = min(self._policy.simple_time, ends - monotonic())
         facts = RunFacts(Mode.REALTIME, new_id(), left, tenant=ask.tenant, session=ask.session)
-        context = RunContext(facts, Journal(), Silence(), self._artifacts(ask.tenant), keeper=self._keeper(ask))
+        hosts = (None, None, None, self._keeper(ask), self._here)
+        context = RunContext(facts, Journal(), Silence(), self._artifacts(ask.tenant), *hosts)
         self._simple += 1
         try:
             async with asyncio.timeout(left):

@@ -22,6 +22,9 @@ Store = Annotated[
     str | None, typer.Option(metavar="PATH|URL", help="What holds the tasks: a SQLite file, or a postgresql:// URL.")
 ]
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The settings.", show_default="rubato.toml")]
+OnMarket = Annotated[
+    str | None, typer.Option("--market", metavar="MARKET", help="Nodes that it may run on: any, spot or on_demand.")
+]
 Session = Annotated[str | None, typer.Option(metavar="ID", help="The session that it belongs to.")]
 DEFAULT_STATE = ROOT / ".rubato"
 DEFAULT_SETTINGS = ROOT / "rubato.toml"

@@ -9,7 +9,7 @@ import typer
 
 from .client import connect
 from .inputs import read_input
-from .options import DEFAULT_STATE, AsJson, State, Url, refuse_before
+from .options import DEFAULT_STATE, AsJson, OnMarket, State, Url, refuse_before
 from .show import local, note, show_json, table
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
@@ -62,12 +62,13 @@ def put(
     timeout: Timeout = None,
     max_attempts: MaxAttempts = None,
     limit_key: LimitKey = None,
+    market: OnMarket = None,
     json: AsJson = False,
     url: Url = "",
     state: State = DEFAULT_STATE,
 ) -> None:
     """Create the schedule NAME, which submits INPUT to AGENT at each time of --cron; or replace it."""
-    asked = {"timeout": timeout, "max_attempts": max_attempts, "limit_key": limit_key}
+    asked = {"timeout": timeout, "max_attempts": max_attempts, "limit_key": limit_key, "market": market}
     options = {"priority": priority, "tags": tag} | {key: value for key, value in asked.items() if value is not None}
     times = {"cron": cron, "zone": zone, "overlap": overlap, "catch_up": catch_up, "paused": paused}
     body = {"agent": agent, "input": read_input(input), **times, "options": options}

@@ -12,7 +12,7 @@ import typer
 from .client import Client, connect
 from .errors import UsageProblem
 from .inputs import artifact_field, moment, read_input
-from .options import DEFAULT_STATE, AsJson, Session, State, Url
+from .options import DEFAULT_STATE, AsJson, OnMarket, Session, State, Url
 from .progress import counting
 from .show import note, show_json, show_problem
 
@@ -42,6 +42,7 @@ def submit(
     timeout: Timeout = None,
     max_attempts: MaxAttempts = None,
     limit_key: LimitKey = None,
+    market: OnMarket = None,
     session: Session = None,
     key: Key = None,
     json: AsJson = False,
@@ -55,6 +56,7 @@ def submit(
         "timeout": timeout,
         "max_attempts": max_attempts,
         "limit_key": limit_key,
+        "market": market,
         "session": session,
     }
     options = {"priority": priority, "tags": tag} | {name: value for name, value in asked.items() if value is not None}

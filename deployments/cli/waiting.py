@@ -14,6 +14,8 @@ def sentence(waiting_on: dict[str, Any]) -> str:
 
 
 def _waiting(waits: dict[str, Any]) -> str:
+    if waits.get("worker"):
+        return f"moves to another worker ({waits['worker']})"
     parts = [f"until {_clock(waits['until'])}"] if waits["until"] else []
     parts += [f"for the signal {name}" for name in waits["signals"]]
     if waits["children"]:
@@ -33,7 +35,8 @@ def _queued(held: dict[str, Any]) -> str:
         case "concurrency":
             return f"{_owner(held)} has as many running as it may"
         case "no_worker":
-            return "no worker has asked for tasks of its agent lately"
+            needed = f" that it may go to ({held['worker']})" if held["worker"] else ""
+            return f"no worker{needed} has asked for tasks of its agent lately"
         case _:
             return f"{_place(held)}{_estimate(held['estimate'])}"
 

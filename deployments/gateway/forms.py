@@ -28,6 +28,7 @@ from starlette.requests import Request
 from agents.ids import is_id
 from agents.journal import KEY_LIMIT
 from agents.policies import YEAR
+from agents.resources import Market
 from cluster.task import AGENT_KEY, DEFAULT_KEY, Filter, State
 
 from .. import bodies
@@ -40,6 +41,8 @@ PAGE = 200  # items of one page
 EMPTY = 1024  # bytes of a body that is to say nothing
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC).timestamp()
 MOST = 1_000_000  # tasks that a limit may allow
+
+MARKETS = get_args(Market)
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -86,6 +89,12 @@ def _to_come(moment: float) -> float:
     return moment
 
 
+def _market(value: Any) -> Any:
+    if value not in MARKETS:
+        raise ValueError(f"must be one of {', '.join(MARKETS)}{suggestion(str(value), MARKETS)}")
+    return value
+
+
 Moment = Annotated[float, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 ToCome = Annotated[Moment, AfterValidator(_to_come)]
 Short = Annotated[str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_short)]
@@ -121,6 +130,9 @@ class CommonOptions(Form):
         DEFAULT_KEY
     )
     tags: Annotated[list[Short], Field(max_length=32, description="to find the task by")] = Field(default_factory=list)
+    market: Annotated[Market, BeforeValidator(_market), Field(description="the kind of node that it may run on")] = (
+        "any"
+    )
 
 
 class TaskOptions(CommonOptions):

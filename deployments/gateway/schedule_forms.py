@@ -67,6 +67,7 @@ class GivenOptions(Document):
     retry: dict[str, float] | None
     limit_key: str
     tags: list[str]
+    market: str
 
 
 class Schedule(Document):

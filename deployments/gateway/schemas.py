@@ -51,7 +51,8 @@ class Held(Document):
     """What keeps a queued task from running, and the limit key whose limit that is.
 
     `place` counts from 1 within the task's limit key, and is 10001 for all beyond the 10,000th; `until` is when this
-    may end by itself, `estimate` seconds until its turn: null where nobody knows.
+    may end by itself, `estimate` seconds until its turn: null where nobody knows. `worker` says which workers it may go
+    to, null where that is any of its agent.
     """
 
     reason: Literal["run_at", "paused", "rate", "concurrency", "no_worker", "queue"]
@@ -59,6 +60,7 @@ class Held(Document):
     place: int | None
     until: datetime | None
     estimate: float | None
+    worker: str | None
 
 
 class Task(Document):

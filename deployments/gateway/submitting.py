@@ -12,6 +12,7 @@ from typing import Any
 from agents.agent import read_input
 from agents.catalog import Catalog, Entry
 from agents.errors import InvalidInput
+from cluster.lanes import Lane
 from cluster.task import Options, Submission, Task, extra_json
 
 from ..bodies import parse
@@ -88,7 +89,7 @@ def read_options(form: CommonOptions, entry: Entry) -> Options:
         (form.run_at, form.deadline, form.session) if isinstance(form, TaskOptions) else (None, None, None)
     )
     fixed = (form.timeout, form.max_attempts, tuple(form.tags), form.limit_key)
-    return Options(form.priority, run_at, *fixed, deadline, retry, session)
+    return Options(form.priority, run_at, *fixed, deadline, retry, session, form.market)
 
 
 def submission(
@@ -101,9 +102,10 @@ def submission(
     timeout = options.timeout or policy.timeout
     attempts = options.max_attempts or policy.max_attempts
     fixed = (options.priority, tags, batch_id, attempts, timeout, now, options.limit_key, options.deadline)
-    extra, run_at = extra_json(retry=options.retry, session=options.session), options.run_at or 0.0
+    extra = extra_json(retry=options.retry, session=options.session, market=options.market)
+    run_at, lane = options.run_at or 0.0, Lane(options.market).text
     tasks = tuple(
-        Task(tenant, id, entry.name, entry.version, text, *fixed, extra=extra, run_at=run_at)
+        Task(tenant, id, entry.name, entry.version, text, *fixed, extra=extra, run_at=run_at, lane=lane)
         for id, text in zip(ids, order.texts, strict=True)
     )
     return Submission(tenant, route, tasks, key, digest(order.whole) if key else "", batch_id)

@@ -11,8 +11,10 @@ from typing import Any, cast
 from agents import Agent, Background, Context, Retry
 from cluster.callees import callees_of
 from cluster.claims import Hello
+from cluster.lanes import lines_of
 from cluster.ledger import Ledger
 from cluster.pace import Pace
+from cluster.shapes import name_of
 from cluster.store import Store
 from cluster.task import Filter, Task
 from cluster.worker import Worker
@@ -71,17 +73,29 @@ class House:
         self._ticks.cancel()
         await asyncio.wait([self._ticks])
 
-    def hire(self, *agents: Agent[int, Any], id: str = "w1", slots: int = 8, callees: Any = None) -> Worker:
-        """A worker that runs these agents."""
+    def hire(
+        self,
+        *agents: Agent[int, Any],
+        id: str = "w1",
+        slots: int = 8,
+        callees: Any = None,
+        shape: Any = None,
+        shapes: Any = (None,),
+    ) -> Worker:
+        """A worker that runs these agents; of this shape, and for steps that ask for one of the `shapes`."""
         quick: dict[str, Any] = {"grace": 0.2, "flush": 1.0, "beat": 0.01, "pause": 0.001, "longest_pause": 0.01}
         if self.clock is not None:
             moved = self.clock
             quick |= {"clock": lambda: moved.time, "now": lambda: moved.time}
         link = self.links[id] = Direct(self.ledger)
-        hello = Hello(id, "cpu1", {each.name: slots for each in agents})
+        market = "on_demand" if shape is None or shape.market == "any" else shape.market
+        lines = {each.name: lines_of(each.name, shapes, market) for each in agents}
+        hello = Hello(id, name_of(shape) if shape else "cpu1", {each.name: slots for each in agents}, lines)
         known = None if callees is None else callees_of(map(type, callees))
         by_name = {each.name: each for each in agents}
-        worker = Worker(hello, by_name, link, "nowhere", die=lambda: None, pace=Pace(**quick), callees=known)
+        worker = Worker(
+            hello, by_name, link, "nowhere", die=lambda: None, pace=Pace(**quick), callees=known, shape=shape
+        )
         self.workers[id] = worker
         self._runs[id] = asyncio.create_task(worker.run())
         return worker

@@ -145,14 +145,22 @@ def test_submit_prints_the_id_and_tasks_lists_it(rubato: Rubato) -> None:
 def test_the_options_of_submit_reach_the_task(rubato: Rubato) -> None:
     options = ("--run-at", "2090-01-01T01:00:00+01:00", "--deadline", "2091-01-01T00:00Z", "--timeout", "1.5")
     more = ("--max-attempts", "7", "--limit-key", "acme", "--key", "cli-1", "--tag", "options", "--session", "s 1")
+    market = ("--market", "on_demand")
 
-    ids = {rubato("submit", "parrot", '{"text": "hello"}', *options, *more).out.strip() for _ in range(2)}
+    ids = {rubato("submit", "parrot", '{"text": "hello"}', *options, *more, *market).out.strip() for _ in range(2)}
 
     (task,) = rubato("tasks", "--tag", "options", "--session", "s 1", "--json").json["items"]
     assert ids == {task["id"]}
     assert (task["run_at"], task["deadline"]) == ("2090-01-01T00:00:00.000Z", "2091-01-01T00:00:00.000Z")
     assert (task["limit_key"], task["session"]) == ("acme", "s 1")
     assert rubato("tasks", "--session", "s", "--json").json["items"] == []
+
+
+def test_a_market_that_is_none_is_refused_with_the_nearest(rubato: Rubato) -> None:
+    ended = rubato("submit", "parrot", '{"text": "hello"}', "--market", "spto")
+
+    assert ended.code == 1
+    assert "options.market: must be one of any, spot, on_demand; did you mean 'spot'?" in ended.err
 
 
 def test_a_moment_may_be_local_or_from_now() -> None:

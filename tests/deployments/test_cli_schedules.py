@@ -70,6 +70,7 @@ def test_what_is_asked_is_sent(rubato: Rubato) -> None:
 
     assert (found["overlap"], found["catch_up"], found["paused"]) == ("queue_one", "all", True)
     options = {"priority": 2, "timeout": 9.0, "max_attempts": 1, "retry": None, "limit_key": "acme", "tags": ["a", "b"]}
+    options |= {"market": "any"}
     assert found["options"] == options
     assert rubato("schedules", "show", "nightly").json == found
     assert "paused" in rubato("schedules").out

@@ -35,6 +35,10 @@ def shown(why: Why) -> Any:
         (Why("rate", "acme", 1), "limit key acme has started as many as it may"),
         (Why("concurrency", "agent:parrot", 1), "agent parrot has as many running as it may"),
         (Why("no_worker", "acme", 1), "no worker has asked for tasks of its agent lately"),
+        (
+            Why("no_worker", "acme", 1, worker="gpus=1"),
+            "no worker that it may go to (gpus=1) has asked for tasks of its agent lately",
+        ),
         (Why("queue", "acme", 3), "number 3 in limit key acme"),
         (Why("queue", "acme", 3, estimate=0.2), "number 3 in limit key acme, about 1 s from its turn"),
         (Why("queue", "acme", 10_001, estimate=75.0), "more than 10000 come before it in limit key acme, about 75 s"),

@@ -53,6 +53,7 @@ async def test_a_run_that_ends_in_time_is_no_task(make: Make, ledger: Ledger) ->
         ("signal:approved", "waits for signal approved"),
         ("call", "waits for call other"),
         ("map", "waits for map other"),
+        ("gpu:embed", "step 'embed' needs gpus=1"),
     ],
 )
 async def test_the_run_may_ask_for_it(make: Make, ledger: Ledger, wish: str, reason: str) -> None:
@@ -64,6 +65,15 @@ async def test_the_run_may_ask_for_it(make: Make, ledger: Ledger, wish: str, rea
     assert page is not None
     assert json.loads(page.events[0].data) == {"reason": reason, "task_id": id, "location": f"/v1/tasks/{id}"}
     assert Walker.began == ["a"]
+
+
+async def test_a_step_that_a_replica_has_no_resources_for_needs_the_background(make: Make, ledger: Ledger) -> None:
+    refused = await answer(make(), "step:a", "gpu:embed")
+    stays = await answer(make(), "light:a", "step:b")
+
+    assert (refused.status, refused.problem["type"]) == (409, "/problems/needs-background")
+    assert "Step 'embed' needs gpus=1" in refused.problem["detail"]
+    assert (stays.status, stays.json) == (200, ["A", "B"])
 
 
 async def test_inside_of_a_step_it_may_not(make: Make, ledger: Ledger) -> None:

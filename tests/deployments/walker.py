@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from agents import Agent, Context, Progress, Realtime
+from agents import Agent, Context, Progress, Realtime, Resources
 
 
 class Plan(BaseModel):
@@ -42,6 +42,10 @@ class Walker(Agent[Plan, list[str]]):
                 return await ctx.step(name, slow, name, once=True)
             case "large":
                 return await ctx.step(name, large)
+            case "gpu":
+                return await ctx.step(name, quick, name, resources=Resources(gpus=1))
+            case "light":
+                return await ctx.step(name, quick, name, resources=Resources())
             case "stop":
                 await slow(name)
             case "emit":

@@ -83,6 +83,10 @@ REQUESTS = {
     "not an object": ([TASK], "body: must be an object"),
     "an agent that is no text": ({**TASK, "agent": 1}, "agent: Input should be a valid string"),
     "options that are none": ({**TASK, "options": [1]}, "options: must be an object"),
+    "a market that is none": (
+        {**TASK, "options": {"market": "on-demand"}},
+        "options.market: must be one of any, spot, on_demand; did you mean 'on_demand'?",
+    ),
     "an unknown option": (
         {**TASK, "options": {"prioritty": 1}},
         "options.prioritty: there is no such option; did you mean 'priority'?",
@@ -92,7 +96,7 @@ REQUESTS = {
             {**TASK, "options": {name: "x"}},
             f"options.{name}: there is no such option",
         )
-        for name in ("market", "callback", "budget")
+        for name in ("callback", "budget")
     },
     "a session without a name": ({**TASK, "options": {"session": ""}}, "options.session: "),
     "a session of 5 kB": ({**TASK, "options": {"session": "x" * 5000}}, "options.session: "),

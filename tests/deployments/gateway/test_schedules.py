@@ -38,6 +38,7 @@ async def test_a_schedule_is_created_and_shows_its_next_times(client: httpx.Asyn
         "retry": None,
         "limit_key": "default",
         "tags": [],
+        "market": "any",
     }
     assert found == asked | {"options": options, "held_at": None, "last_at": None} | {
         name: found[name] for name in ("next_at", "next", "created_at")
@@ -71,6 +72,7 @@ async def test_what_is_asked_of_its_tasks_is_kept(client: httpx.AsyncClient, led
         "max_attempts": 2,
         "limit_key": "acme",
         "tags": ["a"],
+        "market": "spot",
         "retry": {"cap": 9},
     }
 
@@ -82,6 +84,7 @@ async def test_what_is_asked_of_its_tasks_is_kept(client: httpx.AsyncClient, led
     stored = await ledger.task("", task["id"])
     assert stored is not None
     assert (stored.timeout, stored.max_attempts, stored.retry) == (7.5, 2, found["options"]["retry"])
+    assert (stored.market, stored.lane) == ("spot", '{"market":"spot"}')
 
 
 async def test_the_agents_policy_is_the_rest(client: httpx.AsyncClient, ledger: Ledger) -> None:

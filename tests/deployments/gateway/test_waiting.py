@@ -40,11 +40,22 @@ async def test_before_its_time_it_waits_for_that(client: httpx.AsyncClient) -> N
         "place": None,
         "until": "2031-01-01T00:00:00.000Z",
         "estimate": None,
+        "worker": None,
     }
 
 
 async def test_where_no_worker_asks_it_waits_for_one(client: httpx.AsyncClient) -> None:
     assert (await held(client))["reason"] == "no_worker"
+
+
+async def test_one_that_may_go_to_some_nodes_only_says_which(client: httpx.AsyncClient, hand: Hand) -> None:
+    await held(client)
+    claim = await hand.take()
+
+    waiting = await held(client, market="spot")
+
+    assert claim.task.lane == ""
+    assert (waiting["reason"], waiting["worker"]) == ("no_worker", "a spot node")
 
 
 async def test_in_the_queue_it_has_a_place_and_an_estimate(
@@ -80,6 +91,7 @@ async def test_a_limit_that_holds_it_is_named(
         "place": 1,
         "until": None,
         "estimate": None,
+        "worker": None,
     }
 
 
