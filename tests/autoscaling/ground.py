@@ -39,6 +39,11 @@ class Ground:
     def remove(self, id: str) -> None:
         (self.folder / "machines" / f"{id}.json").unlink(missing_ok=True)
 
+    @property
+    def turn(self) -> Path:
+        """The file that a machine locks while it comes up."""
+        return self.folder / "turn"
+
     def log(self, id: str) -> Path:
         return self.folder / "logs" / id
 

@@ -106,6 +106,7 @@ class Cluster:
             for process in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     act(process)
+        self.until(lambda: all(processes.mark_of(process.pid) != self.id for process in family))
 
     # what Ray has
 
@@ -165,7 +166,7 @@ def _start_head(cluster: Cluster, ground: Ground, port: int, kinds: Sequence[Ren
     folder = raylocal.make_folder(cluster.id)
     config = ground.folder / "autoscaling.json"
     config.write_text(json.dumps(_config(cluster.address, ground.folder, kinds)))
-    wanted = Wanted({}, {}, "", str(folder), port, str(config))
+    wanted = Wanted({}, {}, str(ground.turn), "", str(folder), port, str(config))
     head = launch(wanted, HEAD_ID, HEAD_KIND, ground.log(HEAD_KIND))
 
     def ready() -> bool:

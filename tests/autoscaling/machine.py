@@ -7,6 +7,7 @@ over, or as soon as nothing runs there.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -25,10 +26,11 @@ OBJECTS = 80 * 2**20  # bytes of shared memory: the least that Ray takes
 
 class Wanted(NamedTuple):
     """What the machine has. A head has a `folder` in which Ray keeps its things, the port to listen on, and how the
-    autoscaler is set up; any other joins the Ray at `gcs`."""
+    autoscaler is set up; any other joins the Ray at `gcs`. `turn` is a file: one machine at a time comes up."""
 
     resources: dict[str, float]
     labels: dict[str, str]
+    turn: str
     gcs: str = ""
     folder: str = ""
     port: int = 0
@@ -52,7 +54,9 @@ def launch(wanted: Wanted, id: str, kind: str, log: Path) -> subprocess.Popen[by
 
 def run(wanted: Wanted) -> None:
     """Start the node, and end with it: when one of its processes dies the others are of no use."""
-    node = Head(_params(wanted), head=not wanted.gcs, shutdown_at_exit=True, spawn_reaper=False)
+    with Path(wanted.turn).open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # nodes of one session that start together give their sockets the same names
+        node = Head(_params(wanted), head=not wanted.gcs, shutdown_at_exit=True, spawn_reaper=False)
     if not wanted.gcs:
         wanted.ready.touch()
     while not (dead := node.dead_processes()):

@@ -55,7 +55,7 @@ class Cloud(NodeProvider):  # type: ignore[misc]
             id = secrets.token_hex(28)
             with self._lock:
                 self._tags[id] = {**_tags(id, kind, NODE_KIND_WORKER), **tags}
-                self._pending[id] = Wanted(resources, labels, self._gcs)
+                self._pending[id] = Wanted(resources, labels, str(self._ground.turn), self._gcs)
                 self._bring_up()
 
     def non_terminated_nodes(self, tag_filters: Tags) -> list[str]:

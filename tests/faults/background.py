@@ -59,9 +59,9 @@ class Background:
                     return task
         raise AssertionError(f"task {id} has not ended: {await self.ledger.task('', id)}")
 
-    async def until_ready(self, workers: int) -> list[str]:
+    async def until_ready(self, workers: int, patience: float = PATIENCE) -> list[str]:
         """The ids of the pool's workers, once there are so many."""
-        ends = time.monotonic() + PATIENCE
+        ends = time.monotonic() + patience
         while time.monotonic() < ends:
             with suppress(Unavailable):
                 ready = [id for kind in await Remote(POOL).call("describe") for id in kind["workers"]]
