@@ -16,6 +16,8 @@ from cluster.situation import Memory, Rules
 
 from .pool_simulation import RULES, Agent, Bill, Cluster, Task, Weather, at_once, by_chance, changing
 
+pytestmark = pytest.mark.slow
+
 SPOT_LABEL = {"ray.io/market-type": "spot"}
 CPU = NodeKind("cpu", {"CPU": 4}, price=0.4, max_nodes=5)
 SPOT = NodeKind("spot", {"CPU": 4}, SPOT_LABEL, price=0.1, max_nodes=5)
@@ -99,10 +101,10 @@ def test_every_zone_is_tried_before_another_market() -> None:
 
 def test_work_that_asks_for_spot_waits_for_ever() -> None:
     for weather in ("refused", "hangs"):
-        changes = changing({"spot": [(0, weather), (2000, "fine")]})
+        changes = changing({"spot": [(0, weather), (1000, "fine")]})
         cluster = Cluster([ONE], [CPU, SPOT], at_once("a", 20, 5.0, market="spot"), weather=changes)
 
-        cluster.run(3200)
+        cluster.run(1700)
 
         bill = check(cluster)
         assert bill.seconds["cpu"] == 0
@@ -148,7 +150,6 @@ def test_deadlines_are_kept_where_spot_vanishes(changes: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.slow
 def test_a_day_of_chance_costs_less_than_on_demand(seed: int) -> None:
     weather = changing({"spot": [(300, "taken"), (301, "refused"), (600, "fine"), (1100, "hangs"), (1500, "fine")]})
     cluster = Cluster([ONE], [CPU, SPOT], by_chance("a", 0.5, 2000, 20.0, seed), weather=weather)
@@ -163,7 +164,6 @@ def test_a_day_of_chance_costs_less_than_on_demand(seed: int) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(2.0, 1.0, 1), (0.3, 20.0, 1), (8.0, 0.5, 4), (1.0, 10.0, 8)]))
-@pytest.mark.slow
 def test_a_noisy_demand_starts_few_workers(seed: int, load: tuple[float, float, int]) -> None:
     """Of as many as the tasks keep busy on average: what comes by chance is served by workers that are there."""
     rate, seconds, slots = load
@@ -185,7 +185,6 @@ weathers: Any = st.lists(st.tuples(st.integers(0, 500), skies), max_size=5)
 
 @settings(max_examples=10, deadline=None)
 @given(weathers, weathers, st.integers(0, 10**6), st.integers(0, 3))
-@pytest.mark.slow
 def test_whatever_the_weather_all_work_is_done_and_all_nodes_leave(
     spot: Any, other: Any, seed: int, least: int
 ) -> None:
