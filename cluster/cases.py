@@ -60,7 +60,7 @@ class Split:
     fallback: int
 
 
-def case_of(kind: WorkerKind, situation: Situation, seen: Mapping[tuple[str, str, str], Seen]) -> Case:
+def case_of(kind: WorkerKind, situation: Situation, seen: Mapping[tuple[str, ...], Seen]) -> Case:
     """The case of one kind in this situation."""
     now, idle = situation.now, situation.rules.idle
     nodes = Nodes.of(kind.shape, situation.nodes)

@@ -35,14 +35,14 @@ class Demand:
     pressure: float = 0.0  # the highest of any deadline
 
 
-def seen(situation: Situation) -> dict[tuple[str, str, str], Seen]:
+def seen(situation: Situation) -> dict[tuple[str, ...], Seen]:
     """How each backlog keeps its slots, averaged over the last seconds: short runs come and go between two looks."""
     now, memory = situation.now, situation.memory
     weight = 1 - math.exp(-max(0.0, now - (now if memory.at is None else memory.at)) / SETTLE)
-    found: dict[tuple[str, str, str], Seen] = {}
+    found: dict[tuple[str, ...], Seen] = {}
     for kind in situation.kinds:
         for row in kind.backlog:
-            key = kind.name, row.agent, row.market
+            key = kind.name, *row.key
             before = memory.seen.get(key, Seen(float(row.running), None))
             unknown = row.running and row.service is None
             since = (now if before.since is None else before.since) if unknown else None
@@ -53,7 +53,7 @@ def seen(situation: Situation) -> dict[tuple[str, str, str], Seen]:
 def demand(
     kind: WorkerKind,
     workers: Sequence[Worker],
-    seen: Mapping[tuple[str, str, str], Seen],
+    seen: Mapping[tuple[str, ...], Seen],
     most: int,
     now: float,
 ) -> Demand:
@@ -63,7 +63,7 @@ def demand(
     if not rows:
         return Demand()
     staying = _staying(rows, workers)
-    found = [(row, _load(row, kind, seen[kind.name, row.agent, row.market], staying, most, now)) for row in rows]
+    found = [(row, _load(row, kind, seen[kind.name, *row.key], staying, most, now)) for row in rows]
     slots = max(row.slots for row in rows)
     on_demand = sum(load.workers for row, load in found if _market(kind, row) == "on_demand")
     spot = sum(load.workers for row, load in found if _market(kind, row) == "spot")

@@ -83,21 +83,22 @@ def _leaving(case: Case, split: Split, now: float) -> list[Worker]:
 
 def _surplus(search: Search, found: Found, spare: int) -> list[Worker]:
     """Those that the market does not need, and those that were waited for in vain."""
-    coming = [worker for worker in search.coming if worker not in found.give_up]
+    given_up = {worker.id for worker in found.give_up}
+    coming = [worker for worker in search.coming if worker.id not in given_up]
     ready = sorted(
         (worker for worker in search.workers if worker.ready_at is not None),
         key=lambda worker: (-worker.busy, -worker.idle_from, worker.id),
     )
     places = search.units + spare
-    late = [worker for worker in coming if search.now - worker.asked_at >= search.turn]
     if search.ready < search.units:  # those that others were asked beside may come first yet
-        coming = [worker for worker in coming if worker not in late]
+        coming = [worker for worker in coming if search.now - worker.asked_at < search.turn]
     return [*found.give_up, *coming[max(0, places - len(ready)) :], *ready[places:]]
 
 
 def _rows(case: Case, split: Split, leaving: Sequence[Worker], tries: Mapping[str, Try], now: float) -> list[Wanted]:
     """What is wanted, for each market that the kind may use and each kind of node there that it uses."""
     rows: list[Wanted] = []
+    ended = {worker.id for worker in leaving}
     markets: list[tuple[Market, Search, Found]] = [
         ("spot", split.on_spot, split.from_spot),
         ("on_demand", split.on_demand, split.from_demand),
@@ -105,7 +106,7 @@ def _rows(case: Case, split: Split, leaving: Sequence[Worker], tries: Mapping[st
     for market, search, found in markets:
         if not (search.nodes or search.workers):
             continue
-        there = Counter(worker.node for worker in search.workers if worker not in leaving)
+        there = Counter(worker.node for worker in search.workers if worker.id not in ended)
         reason = why.wants(case, split, market, tries, now)
         names = sorted(there.keys() | +found.start)
         rows += [
@@ -116,7 +117,7 @@ def _rows(case: Case, split: Split, leaving: Sequence[Worker], tries: Mapping[st
 
 
 def _memory(
-    situation: Situation, tries: Mapping[str, Try], looks: Mapping[tuple[str, str, str], Seen], cases: Sequence[Case]
+    situation: Situation, tries: Mapping[str, Try], looks: Mapping[tuple[str, ...], Seen], cases: Sequence[Case]
 ) -> Memory:
     needs = {(case.kind.name, part): needs for case in cases for part, needs in case.needs.items()}
     return Memory(situation.now, tries, looks, needs)

@@ -22,25 +22,36 @@ class Room:
         self._whole: Grains = tuple(round(kind.resources[name] / GRAIN) for name in self._names)
         self._free: Counter[Grains] = Counter()  # nodes in use, by what is left of them
         self._used = 0
+        self._sizes: dict[Resources, Grains | None] = {}
+        self._full: set[tuple[Resources, bool]] = set()  # for whom there is no room; nobody gives any back
 
     def take(self, shape: Resources, *, paid: bool = False) -> bool:
         """Put a worker there; False, and nothing has changed, where there is no room. `paid`: only on nodes that are
         always there."""
-        size = self._size(shape)
-        most = self.kind.min_nodes if paid else self.kind.max_nodes
-        if size is None or self._used > most or not most:
+        if (shape, paid) in self._full:
             return False
-        free = next((left for left in self._free if _holds(left, size)), None)
-        if free is None:
-            if self._used == most or not _holds(self._whole, size):
-                return False
-            self._used += 1
-            free = self._whole
-        else:
-            self._free[free] -= 1
-            self._free += Counter()  # forgets those of which none is left
+        size = self._size(shape)
+        free = None if size is None else self._place(size, self.kind.min_nodes if paid else self.kind.max_nodes)
+        if size is None or free is None:
+            self._full.add((shape, paid))
+            return False
         self._free[tuple(left - part for left, part in zip(free, size, strict=True))] += 1
         return True
+
+    def _place(self, size: Grains, most: int) -> Grains | None:
+        """What is left of the node that has room, which is in use from now on; of at most so many."""
+        if self._used > most or not most:
+            return None
+        free = next((left for left in self._free if _holds(left, size)), None)
+        if free is not None:
+            self._free[free] -= 1
+            if not self._free[free]:
+                del self._free[free]
+            return free
+        if self._used == most or not _holds(self._whole, size):
+            return None
+        self._used += 1
+        return self._whole
 
     def paid_for(self, shape: Resources) -> bool:
         """Whether a worker would find room on nodes that are always there."""
@@ -50,10 +61,12 @@ class Room:
         return self._used < self.kind.min_nodes or any(_holds(left, size) for left in self._free)
 
     def _size(self, shape: Resources) -> Grains | None:
-        asked = amounts(shape)
-        if not asked.keys() <= set(self._names):
-            return None
-        return tuple(round(asked.get(name, 0.0) / GRAIN) for name in self._names)
+        if shape not in self._sizes:
+            asked = amounts(shape)
+            holds = asked.keys() <= set(self._names)
+            grains = tuple(round(asked.get(name, 0.0) / GRAIN) for name in self._names)
+            self._sizes[shape] = grains if holds else None
+        return self._sizes[shape]
 
 
 def rooms(kinds: Iterable[NodeKind], there: Iterable[tuple[str, Resources]] = ()) -> Mapping[str, Room]:

@@ -60,7 +60,8 @@ def seek(
     lacking = max(0, search.units - search.ready)
     closed = {kind.name for kind in search.nodes if tries.get(kind.name, OPEN).closed(now)}
     hopeless = [worker for worker in search.coming if worker.asked_at < tries.get(worker.node, OPEN).closed_until]
-    coming = [worker for worker in search.coming if worker not in hopeless]
+    without = {worker.id for worker in hopeless}
+    coming = [worker for worker in search.coming if worker.id not in without]
     late = [worker for worker in coming if now - worker.asked_at >= search.turn]
     slow = {worker.node for worker in late}
 
@@ -78,7 +79,7 @@ def seek(
     ask([kind for kind in ordered if kind.name in slow], lacking - len(coming) - found.start.total())
     found.unplaced = max(0, lacking - len(coming) - found.start.total())
     kept = _insist(search, hopeless, len(coming), closed, tries, room_on, shape, found)
-    found.give_up = [worker for worker in hopeless if worker not in kept]
+    found.give_up = [worker for worker in hopeless if worker.id not in kept]
     found.overdue = sum(1 for worker in found.give_up if now - worker.asked_at >= search.patience)
     return found
 
@@ -92,13 +93,13 @@ def _insist(
     room_on: Mapping[str, Room],
     shape: Resources,
     found: Found,
-) -> list[Worker]:
+) -> set[str]:
     """Who is waited for where every kind has failed: one worker, on the kind that will be tried again first. When it
     comes, the others follow."""
     if search.insist - search.ready - coming - found.start.total() <= 0 or not closed:
-        return []
+        return set()
     best = min((kind for kind in search.nodes if kind.name in closed), key=lambda kind: tries[kind.name].closed_until)
-    kept = [worker for worker in hopeless if worker.node == best.name][:1]
+    kept = {worker.id for worker in [worker for worker in hopeless if worker.node == best.name][:1]}
     if not kept and room_on[best.name].take(shape):
         found.start[best.name] += 1
     return kept

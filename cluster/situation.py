@@ -39,6 +39,12 @@ class Backlog:
     service: float | None = None
     oldest: float = 0.0
     deadlines: tuple[Deadline, ...] = ()
+    lane: str = ""  # tells backlogs of one agent and market apart
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is remembered by, beside its kind of worker."""
+        return self.agent, self.market, self.lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ class Memory:
 
     at: float | None = None
     tries: Mapping[str, Try] = field(default_factory=dict)  # by kind of node
-    seen: Mapping[tuple[str, str, str], Seen] = field(default_factory=dict)  # by worker kind, agent and market
+    seen: Mapping[tuple[str, ...], Seen] = field(default_factory=dict)  # by worker kind and the key of a backlog
     needs: Mapping[tuple[str, str], tuple[Need, ...]] = field(default_factory=dict)  # each larger than the next
 
 

@@ -93,6 +93,14 @@ def test_runs_of_which_none_has_ended_take_as_long_as_they_have_lasted() -> None
     assert (first.workers("cpu1"), later.workers("cpu1")) == (1, 20)
 
 
+def test_backlogs_of_one_agent_in_two_lanes_are_remembered_apart() -> None:
+    some = kind(work(0, 4, 0.05, slots=4), work(0, 1, 0.05, slots=4, lane="other"))
+
+    made = planned(some)
+
+    assert {key[-1]: seen.busy for key, seen in made.memory.seen.items()} == {"": 4, "other": 1}
+
+
 def test_agents_of_a_kind_add_up() -> None:
     one, other = work(0, 8, 3600.0, slots=8), Backlog("b", 1, queued=2, service=3600.0)
 
