@@ -36,6 +36,7 @@ log = logging.getLogger("rubato.fleet")
 
 WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
+LINGER_SECONDS = 0.5  # for the pool to hear that a worker ended as it was told to, before its process does
 TERM_SECONDS = 10.0  # between a process's SIGTERM and its SIGKILL, as most have it who send them
 
 
@@ -103,10 +104,12 @@ class Worker:
         task.add_done_callback(self._leaving.discard)
 
     def _terminate(self) -> None:
-        """This process is to end, and does so by itself where no pool ends it."""
+        """This process is to end: by itself, where no pool ends it that saw its work end."""
         log.warning("SIGTERM: this worker leaves")
+        loop = asyncio.get_running_loop()
+        self._running.add_done_callback(lambda _: loop.call_later(LINGER_SECONDS, die))
+        loop.call_later(TERM_SECONDS, die)
         self._leave(TERM_SECONDS)
-        asyncio.get_running_loop().call_later(TERM_SECONDS, die)
 
     async def _end_if_orphaned(self, seconds: float) -> None:
         """A worker that no ledger answers for so long is nobody's any more: its leases are over."""
