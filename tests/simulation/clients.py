@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from cluster.errors import Conflict, Expired, Unavailable
+from cluster.lanes import Lane
 from cluster.ledger import Ledger
 from cluster.limits import Rule, agent_key
-from cluster.task import DEFAULT_KEY, Filter, Ref, State, Submission, Submitted, Task
+from cluster.task import DEFAULT_KEY, Filter, Ref, State, Submission, Submitted, Task, extra_json
 
 from .programs import AGENTS, DEEP, SIGNALS, Program, draw
 from .world import EPOCH, World
@@ -56,6 +57,7 @@ class Clients:
 
     def _task(self, program: Program) -> Task:
         roll, now = self.roll, self.world.clock.now()
+        market = "spot" if roll.random() < 0.2 else "any"
         return Task(
             tenant="",
             id=self.world.id(),
@@ -71,6 +73,8 @@ class Clients:
             limit_key=roll.choice(KEYS),
             deadline=now + roll.random() * 60 if roll.random() < 0.1 else None,
             run_at=now + roll.random() * 10 if roll.random() < 0.1 else 0.0,
+            extra=extra_json(market=market),
+            lane=Lane(market).text,
         )
 
     async def _send(self, submission: Submission) -> Submitted:

@@ -206,6 +206,10 @@ class Oracle:
     def _check_book(self, book: Book) -> None:
         counts = Counter({key: number for key, number in book.counts.items() if number})
         assert counts == self.recount(), f"the ledger counts {counts}, and there are {self.recount()}"
+        lanes = Counter(
+            (task.agent, task.lane, task.state) for task in self.tasks.values() if task.lane and not task.ended
+        )
+        assert book.lanes == lanes, f"the ledger counts {book.lanes} in lanes, and there are {lanes}"
         held = {holding.held for holding in book.running.values()}
         there = {(*task.ref, task.fence) for task in self.running()}
         assert held == there, f"the ledger holds {held}, the store has running {there}"

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
+from agents import Resources
+
 Program = list[list[Any]]
 
 AGENTS = ("echo", "sums")
 SIGNALS = ("go", "stop")
+SHAPES = {"embed": Resources(gpus=1), "index": Resources(cpus=16)}  # by step, what it needs of its worker
 DEEP = 2  # how deep tasks call tasks
 
 
@@ -23,7 +26,7 @@ def draw(roll: Random, depth: int = 0, *, inside: bool = False) -> Program:
 
 
 def _operation(roll: Random, depth: int, *, inside: bool) -> list[Any]:
-    kinds = ["step", "step", "step", "later", "sleep", "signal", "once"]
+    kinds = ["step", "step", "step", "later", "sleep", "signal", "once", *SHAPES]
     if not inside:
         kinds += ["emit", "emit", "flaky"] + ["fail", "poison"] * (roll.random() < 0.15)
         kinds += ["gather"]
@@ -60,7 +63,7 @@ def output(program: Program, journal: Mapping[str, str], path: str = "") -> list
 
 def _value(operation: list[Any], journal: Mapping[str, str], path: str) -> Any:
     match operation:
-        case ["step" | "later" | "once" | "call" | "signal", *_]:
+        case ["step" | "later" | "once" | "embed" | "index" | "call" | "signal", *_]:
             return json.loads(journal[step_of(operation, path)])
         case ["sleep", _]:
             json.loads(journal[step_of(operation, path)])

@@ -7,13 +7,15 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from agents import Resources
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
 from cluster.claims import Called, Claim, Ending, Entry, News, SignalSent, StepDone, Verdict
+from cluster.placed import Placed
 from cluster.task import Origin
 from cluster.waits import Waits, joined, write
 
-from .programs import Program, output
+from .programs import SHAPES, Program, output
 
 if TYPE_CHECKING:
     from .workers import SimWorker
@@ -61,6 +63,8 @@ class Run:
         self._still = asyncio.Event()  # every branch waits
         self._body: asyncio.Task[Any] | None = None
         self._why = ""
+        shape, lines = worker.post.shape, worker.hello.lines_of(self.task.agent)
+        self._place = Placed(self.task, Resources(cpus=1), shape, lines)
 
     # what the worker does with it
 
@@ -106,8 +110,12 @@ class Run:
             self._still.clear()
             if not body.done() and self._is_still():
                 body.cancel()
-                waits = joined(waits() for _, waits in self._waiting.values())
+                found = [waits() for _, waits in self._waiting.values()]
                 ran = self._loop.time() - self._arrived
+                lane = next((waits.worker[1:] for waits in found if waits.worker), None)
+                if lane is not None:
+                    return Verdict(Ending.MOVED, ran=ran, lane=lane)
+                waits = joined(found)
                 return Verdict(Ending.WAITING, waiting_on=write(waits), ran=ran, heard=self.heard)
         return self._ended(body)
 
@@ -155,8 +163,8 @@ class Run:
 
     async def _do(self, operation: list[Any], path: str) -> None:
         match operation:
-            case ["step"] | ["later"]:
-                await self._step(operation[0], path, wait=operation[0] == "step")
+            case ["step"] | ["later"] | ["embed"] | ["index"]:
+                await self._step(operation[0], path, wait=operation[0] != "later")
             case ["once"]:
                 await self._once(path)
             case ["emit"]:
@@ -188,11 +196,18 @@ class Run:
         id = f"{name}:{path}"
         if id in self.journal:
             return
+        await self._go_to(name)
         await self._may_start()
         self._begin(id)
         if self.worker.world.roll.random() < 0.5:
             await asyncio.sleep(self.worker.world.roll.random() * 2)
         await self._record(id, json.dumps(f"{id} {self.worker.world.nonce()}"), wait=wait)
+
+    async def _go_to(self, name: str) -> None:
+        """Returns where the step may run here; a run that must move waits for that."""
+        needed = self._place.elsewhere(StepId(name, ""), SHAPES.get(name))
+        if needed is not None:
+            await self._until(lambda: False, lambda: Waits(worker=f"@{needed}"))
 
     async def _once(self, path: str) -> None:
         id = f"once:{path}"
@@ -201,6 +216,7 @@ class Run:
         if id in self.claim.started:  # nobody knows what became of it, and a person says
             await self._record(id, '"unknown"', wait=True)
             return
+        await self._go_to("once")
         await self._may_start()
         await self._put(Emitted("step.started", id, self._now(), "{}"), wait=True)
         await self._may_start()

@@ -12,7 +12,7 @@ from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.postgres_writer import Writer
 from cluster.ready import Ready
-from cluster.store import Progress, Writes
+from cluster.store import Progress, Queue, Writes
 from cluster.task import Task
 
 from .runs import Run
@@ -72,12 +72,37 @@ def forgetful_attempts(patch: Patch) -> None:
 def unread_cancels(patch: Patch) -> None:
     """The cancel of a running task is answered, and not kept."""
 
-    def put(book: Book, task: Task, was: str) -> None:
+    def put(book: Book, task: Task, was: str, left: str | None = None) -> None:
         if task.state != "running" or was != "running" or task.cancel_requested_at is None:
-            found(book, task, was)
+            found(book, task, was, left)
 
     found = Book.put
     patch(Book, "put", put)
+
+
+def no_lanes(patch: Patch) -> None:
+    """A task goes to any worker that runs its agent."""
+    patch(Queue, "line", property(lambda queue: queue.agent))
+    patch(Task, "line", property(lambda task: task.agent))
+
+
+def uncounted_lanes(patch: Patch) -> None:
+    """After a restart nobody knows how many tasks are in lanes."""
+
+    async def lanes(store: MemoryStore) -> list[tuple[str, str, str, int]]:
+        return []
+
+    patch(MemoryStore, "lanes", lanes)
+
+
+def homeless_moves(patch: Patch) -> None:
+    """A run that must go on elsewhere is queued where it was."""
+
+    def relocate(book: Book, holding: Holding, lane: str, *, ran: float) -> None:
+        found(book, holding, holding.task.lane, ran=ran)
+
+    found = Book.relocate
+    patch(Book, "relocate", relocate)
 
 
 def blind_leases(patch: Patch) -> None:
@@ -129,6 +154,9 @@ SABOTAGE: dict[str, Callable[[Patch], None]] = {
         lost_alarms,
         forgetful_attempts,
         unread_cancels,
+        no_lanes,
+        uncounted_lanes,
+        homeless_moves,
         blind_leases,
         hasty_beats,
         no_sync,

@@ -166,6 +166,7 @@ class Schedule:
         assert not any(left), f"a claim is left: {left}"
         counts = {(agent, state): number for agent, state, number in await store.counts() if number}
         assert counts == oracle.recount(), f"the store counts {counts}, and there are {oracle.recount()}"
+        assert await store.lanes() == [], f"the store counts {await store.lanes()} in lanes, and all have ended"
         assert await store.untold(10) == [], "a parent was not told of its child's end"
         assert await store.orphans(10) == [], "a child goes on without its parent"
         for task in oracle.tasks.values():

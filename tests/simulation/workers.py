@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from cluster.calls import Calls, held_as
 from cluster.claims import BEAT, LEASE, MARGIN, Answer, Beat, Claim, Held, Hello, Orders, Picture, Report, Verdict
 from cluster.errors import Unavailable
+from cluster.lanes import lines_of
 
 from .runs import Run
 
 if TYPE_CHECKING:
-    from .world import World
+    from .world import Post, World
 
 Sent = tuple[Run, Report, list["asyncio.Future[None] | None"]]
 
@@ -21,9 +22,11 @@ Sent = tuple[Run, Report, list["asyncio.Future[None] | None"]]
 class SimWorker:
     """One process that runs claims."""
 
-    def __init__(self, world: World, id: str, slots: dict[str, int]) -> None:
+    def __init__(self, world: World, id: str, post: Post, slots: dict[str, int]) -> None:
         self.world = world
-        self.hello = Hello(id, "cpu1", slots)
+        self.post = post
+        lines = {agent: lines_of(agent, post.shapes, post.shape.market) for agent in slots}
+        self.hello = Hello(id, post.name, slots, lines)
         self.process = world.loop.process(id)
         self.doubted = False  # others may run what it holds: it was declared lost, or a new generation began
         self._calls = Calls(world.loop.time)

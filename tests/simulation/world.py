@@ -6,9 +6,10 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from agents import RubatoError
+from agents import Resources, RubatoError
+from agents.resources import covers
 from cluster.book import Clock
 from cluster.claims import Beat, Claim, Report, StepDone
 from cluster.errors import Fenced, StoreProblem, Unavailable
@@ -19,13 +20,27 @@ from cluster.task import State, Task
 from .disks import Disk
 from .loop import Loop, Process
 from .oracle import Oracle
-from .programs import AGENTS
+from .programs import AGENTS, SHAPES
 from .trouble import Trouble
 from .workers import SimWorker
 
 T = TypeVar("T")
 EPOCH = 1_000_000.0
-KIND_WORKERS = 2  # at least so many live
+
+
+class Post(NamedTuple):
+    """A place in the pool, which some worker always has: what it takes of its node, and which steps it is for."""
+
+    name: str
+    shape: Resources
+    shapes: tuple[Resources | None, ...] = (None,)
+
+
+POSTS = (
+    Post("cpu", Resources(cpus=1, market="on_demand")),
+    Post("cheap", Resources(cpus=1, market="spot")),
+    Post("large", Resources(cpus=16, gpus=1, market="spot"), tuple(SHAPES.values())),
+)
 
 
 class Host:
@@ -218,8 +233,9 @@ class World:
     async def keep_workers(self) -> None:
         """As the pool does: a dead worker is reported, in its time, and replaced."""
         while True:
-            while len(self.workers) < KIND_WORKERS:
-                self.start_worker()
+            for post in POSTS:
+                if not any(worker.post is post for worker in self.workers.values()):
+                    self.start_worker(post)
             worker, pause, fault = await self.deaths.get()
             self.loop.spawn(self.outside, self._report_death(worker, pause, fault))
 
@@ -228,12 +244,12 @@ class World:
             await asyncio.sleep(pause)
             await self.insist(lambda ledger: ledger.worker_lost(worker.id, fault=fault))
 
-    def start_worker(self) -> None:
+    def start_worker(self, post: Post) -> None:
         slots = {agent: self.roll.randint(1, 3) for agent in AGENTS}
-        worker = SimWorker(self, f"w{self.nonce()}", slots)
+        worker = SimWorker(self, f"w{self.nonce()}", post, slots)
         self.workers[worker.id] = worker
         self.oracle.slots[worker.id] = slots
-        self.note(f"start {worker.id}")
+        self.note(f"start {worker.id}, {post.name}")
         worker.start()
 
     def kill_worker(self, worker: SimWorker, *, pause: float, fault: bool) -> None:
@@ -268,6 +284,8 @@ class World:
         assert known is not None, f"{name} is of a task that was never committed"
         assert task.worker == worker.id, f"{name} went to {worker.id} instead of {task.worker}"
         assert task.state == State.RUNNING, f"{name} is {task.state}"
+        served = worker.hello.lines_of(task.agent)
+        assert task.line in served, f"{name} of {task.line} went to {worker.id}, which serves {served}"
         assert task.run_at <= claim.now, f"{name} was made {task.run_at - claim.now:.3f} s too early"
         late = task.deadline is not None and task.deadline <= claim.now
         assert not late, f"{name} was made after its deadline"
@@ -283,6 +301,8 @@ class World:
 
     def ran(self, worker: SimWorker, task: Task, step: str, *, once: bool = False) -> None:
         """A worker begins a step."""
+        needed = SHAPES.get(step.partition(":")[0])
+        assert needed is None or covers(worker.post.shape, needed), f"{step} of {task.id} runs on {worker.id}"
         recorded = step in self.oracle.steps[task.ref]
         by = f"{worker.id} under claim {task.fence}"
         assert worker.doubted or not recorded, f"{step} of {task.id} is recorded, and runs again on {by}"
@@ -305,5 +325,5 @@ class World:
 
 
 def _brief(writes: Writes) -> str:
-    moved = [f"{task.id} {task.state} f{task.fence} {task.worker or ''}" for task in writes.pending()]
+    moved = [f"{task.id} {task.state} f{task.fence} {task.worker or ''}{task.lane}" for task in writes.pending()]
     return f"{', '.join(moved)}; {len(writes.steps)} steps, {len(writes.events)} events"
