@@ -41,10 +41,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN) -> Iterator[Cluster]:
+def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN, dashboard: bool = False) -> Iterator[Cluster]:
     """Start Ray and Serve as `up` does and connect to them; end every process of theirs on the way out."""
     with tempfile.TemporaryDirectory(prefix="rubato-test-") as kept:
-        gcs, http, stats, metrics, fallback, *agents = free_ports(9)
+        gcs, http, stats, metrics, fallback, *agents, board = free_ports(10)
         id = secrets.token_hex(16)
         cluster = Cluster(id, gcs, http, Ports(stats, metrics, fallback), raylocal.make_folder(id))
         token = Path(kept, "token")
@@ -58,6 +58,7 @@ def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN) -> Iterator[
             agents=(agents[0], agents[1], agents[2], agents[3]),
             env=env,
             log=Path(kept, "ray.log"),
+            dashboard=board if dashboard else 0,
         )
         before = dict(os.environ)
         try:

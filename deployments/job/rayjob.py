@@ -6,7 +6,8 @@ import asyncio
 import os
 import shlex
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,28 @@ def _client(running: Running, folder: StateFolder) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     try:
-        return JobSubmissionClient(running.dashboard or running.address)
+        with _hushed():
+            return JobSubmissionClient(running.dashboard or running.address)
     except (ConnectionError, ValueError) as error:  # no dashboard serves there
         raise NoJobs(_line(str(error))) from None
     except (RuntimeError, RayError) as error:  # the token is missing, or wrong
-        raise JobStopped(f"Ray's Job API refuses: {_line(str(error))}") from None
+        raise JobStopped(
+            f"Ray does not let us in ({_line(str(error))[:120]}...): give RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as the "
+            "cluster has them"
+        ) from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Around what makes Ray's own core complain on stderr, whatever its log level: what goes wrong is told by us."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _keep(folder: StateFolder, id: str, key: str) -> Path:

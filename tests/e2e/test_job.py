@@ -16,9 +16,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import ray
 
+from agents.ids import new_id
+from cluster.apikeys import new_text
 from deployments.state import StateFolder
 from tests.e2e.commands import ROOT, House, house
+from tests.raycluster import ray_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -107,8 +111,8 @@ def test_ray_itself_can_submit_the_driver_which_finds_the_gateway(running: House
     folder = StateFolder(running.state)
     record = folder.running()
     assert record is not None
-    ray = str(Path(sys.executable).with_name("ray"))
-    command = [ray, "job", "submit", "--address", record.dashboard, "--working-dir", str(ROOT), "--"]
+    program = str(Path(sys.executable).with_name("ray"))
+    command = [program, "job", "submit", "--address", record.dashboard, "--working-dir", str(ROOT), "--"]
     command += [sys.executable, "-m", "deployments.job", "echo", str(source), str(out)]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RUBATO_"))}
     env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder.token)}
@@ -133,5 +137,37 @@ def test_a_wrong_token_is_told_in_a_line(running: House, tmp_path: Path) -> None
 
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
-    assert "Ray" in ended.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.long
+def test_on_a_cluster_of_others_the_job_carries_our_code_and_the_callers_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # `python` there has what we need
+    with ray_cluster(dashboard=True):
+        auth = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
+        address = ray.get_runtime_context().gcs_address
+        with house(tmp_path, RAY_ADDRESS=address, RUBATO_ADMIN_KEY=new_text(new_id()), **auth) as made:
+            key = made.env["RUBATO_ADMIN_KEY"]
+            up = made.up()
+            assert up.returncode == 0, up.stderr
+            caller = replace(made, env={"RUBATO_KEY": key, **auth})
+            (tmp_path / "in.jsonl").write_text('{"text": "x"}\n' * 30)
+            paths = (str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
+
+            done = caller.end("job", "echo", *paths)
+            without = replace(made, env=auth).end("job", "echo", paths[0], f"{tmp_path}/other.jsonl")
+            no_token = replace(made, env={"RUBATO_KEY": key, "RAY_AUTH_MODE": "disabled"}).end("job", "echo", *paths)
+            made.run("down")
+
+    assert done.returncode == 0, done.stderr
+    assert "Ray job rubato-job-" in done.stderr
+    assert len(records(tmp_path / "out.jsonl")) == 30
+    assert without.returncode == 1
+    assert "A key is needed" in without.stderr
+    assert no_token.returncode == 1
+    assert "Traceback" not in no_token.stderr
+    assert len(no_token.stderr.splitlines()) == 1
+    assert "RAY_AUTH_TOKEN_PATH" in no_token.stderr
