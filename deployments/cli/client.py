@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from deployments.job.lines import Splitter
 
 from .errors import NotReachable, ProblemAnswer, UsageProblem
 from .inputs import media_type, read_file
@@ -68,7 +70,7 @@ class Client:
             answer = self._http.get(path)
         if answer.is_error:
             raise ProblemAnswer(_document(answer))
-        return [json.loads(line) for line in answer.text.splitlines()]
+        return [json.loads(line) for line in lines([answer.content])]
 
     def stream(self, method: str, path: str, **content: Any) -> Iterator[SentEvent]:
         """The events of an event stream, one by one. Raises as `ask` does, also when the stream breaks off."""
@@ -77,7 +79,7 @@ class Client:
             if answer.is_error:
                 answer.read()
                 raise ProblemAnswer(_document(answer))
-            yield from events(answer.iter_lines())
+            yield from events(lines(answer.iter_bytes()))
 
     def upload(self, path: Path) -> dict[str, Any]:
         """Keep a file as an artifact and return the reference to it."""
@@ -125,6 +127,15 @@ def connect(url: str, state: Path) -> Client:
     if running is None:
         raise NotReachable(f"Rubato is not up (state folder {state}); start it with `./rubato up`")
     return Client(running.url)
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a text that comes in pieces. They end at \\n alone: to Python and httpx U+2028 is an end too, and it
+    may stand in any JSON."""
+    splitter = Splitter(sys.maxsize)
+    for piece in pieces:
+        yield from (line.text.decode() for line in splitter.feed(piece))
+    yield from (line.text.decode() for line in splitter.end())
 
 
 def events(lines: Iterator[str]) -> Iterator[SentEvent]:

@@ -39,7 +39,7 @@ class Ended(NamedTuple):
 
     @property
     def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.rstrip("\n").split("\n")]
 
 
 def on_a_terminal(*arguments: str) -> tuple[int, str, str]:
@@ -84,6 +84,16 @@ def test_run_prints_the_output_and_nothing_else_on_stdout(rubato: Rubato) -> Non
     ended = rubato("run", "parrot", '{"text": "good day"}')
 
     assert (ended.code, ended.json) == (0, {"text": "GOOD DAY"})
+
+
+def test_a_text_may_hold_what_python_takes_for_the_end_of_a_line(running: Whole, rubato: Rubato) -> None:
+    text = "one\u2028two\u0085three"
+
+    shown = on_a_terminal("run", "parrot", json.dumps({"text": text}), "--url", running.url)
+    id = rubato("submit", "parrot", json.dumps({"text": text}), "--json").json["id"]
+
+    assert json.loads(shown[1]) == {"text": text.upper()}
+    assert rubato("watch", id, "--json").lines[-1]["data"]["output"] == {"text": text.upper()}
 
 
 def test_an_input_may_be_a_file_or_stdin(rubato: Rubato, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
