@@ -59,7 +59,12 @@ def seek(
     found, now = Found(), search.now
     lacking = max(0, search.units - search.ready)
     closed = {kind.name for kind in search.nodes if tries.get(kind.name, OPEN).closed(now)}
-    hopeless = [worker for worker in search.coming if worker.asked_at < tries.get(worker.node, OPEN).closed_until]
+    hopeless = [
+        worker
+        for worker in search.coming
+        if worker.asked_at < tries.get(worker.node, OPEN).closed_until
+        or (worker.node not in room_on and now - worker.asked_at >= search.patience)
+    ]
     without = {worker.id for worker in hopeless}
     coming = [worker for worker in search.coming if worker.id not in without]
     late = [worker for worker in coming if now - worker.asked_at >= search.turn]
@@ -94,15 +99,17 @@ def _insist(
     shape: Resources,
     found: Found,
 ) -> set[str]:
-    """Who is waited for where every kind has failed: one worker, on the kind that will be tried again first. When it
-    comes, the others follow."""
-    if search.insist - search.ready - coming - found.start.total() <= 0 or not closed:
+    """Who goes on being waited for although every kind has failed, as some nodes take longer than any patience. Where
+    nobody does, one worker is asked for, on the kind that will be tried again first; when it comes, others follow."""
+    lacking = search.insist - search.ready - coming - found.start.total()
+    if lacking <= 0:
         return set()
-    best = min((kind for kind in search.nodes if kind.name in closed), key=lambda kind: tries[kind.name].closed_until)
-    kept = {worker.id for worker in [worker for worker in hopeless if worker.node == best.name][:1]}
-    if not kept and room_on[best.name].take(shape):
-        found.start[best.name] += 1
-    return kept
+    kept = [worker.id for worker in hopeless if worker.node in room_on][:lacking]
+    if not kept and closed:
+        best = min(closed, key=lambda name: tries[name].closed_until)
+        if room_on[best].take(shape):
+            found.start[best] += 1
+    return set(kept)
 
 
 def _paid_first(kinds: Sequence[NodeKind], shape: Resources, room_on: Mapping[str, Room]) -> list[NodeKind]:

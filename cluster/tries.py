@@ -6,13 +6,13 @@ that failed is tried again with a single worker; when that comes, all may.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
 from .nodekinds import NodeKind
 from .situation import Situation, Try, Worker
 
-OVERTAKEN = 0.1  # of the patience, from which on one that was asked for later counts as having come first
 DOUBLINGS = 4  # of the patience: the longest time that a kind is left alone is 16 times as long
 
 OPEN = Try()
@@ -56,18 +56,26 @@ def may_start(kind: NodeKind, tries: Mapping[str, Try], workers: Iterable[Worker
 
 def _late(situation: Situation) -> dict[str, float]:
     """By kind of node, when the last was asked for of those that have been waited for too long: for the whole patience,
-    or for part of it where another that was asked for later, elsewhere in the market, has come."""
+    or until another came that was asked for elsewhere in the market when its turn was over."""
     now, patience = situation.now, situation.rules.patience
-    came: dict[tuple[str, str], float] = {}
+    kinds = Counter(kind.market for kind in situation.nodes)
+    last: dict[tuple[str, str, str], float] = {}  # when the last that came was asked for, by where
     for worker in situation.workers:
         if worker.ready_at is not None:
-            place = worker.kind, worker.market
-            came[place] = max(worker.asked_at, came.get(place, -inf))
+            place = worker.kind, worker.market, worker.node
+            last[place] = max(worker.asked_at, last.get(place, -inf))
     late: dict[str, float] = {}
     for worker in situation.workers:
-        waited, overtaken = now - worker.asked_at, worker.asked_at < came.get((worker.kind, worker.market), -inf)
-        if worker.ready_at is None and (waited >= patience or (overtaken and waited >= patience * OVERTAKEN)):
-            late[worker.node] = max(worker.asked_at, late.get(worker.node, -inf))
+        if worker.ready_at is None:
+            turn = patience / max(2, kinds[worker.market])
+            elsewhere = (
+                asked_at
+                for (kind, market, node), asked_at in last.items()
+                if (kind, market) == (worker.kind, worker.market) and node != worker.node
+            )
+            overtaken = max(elsewhere, default=-inf) - worker.asked_at >= turn
+            if overtaken or now - worker.asked_at >= patience:
+                late[worker.node] = max(worker.asked_at, late.get(worker.node, -inf))
     return late
 
 

@@ -198,6 +198,17 @@ def test_what_is_on_its_way_is_not_asked_for_again() -> None:
     assert [(row.workers, row.start) for row in made.wanted if row.node] == [(3, 1)]
 
 
+def test_a_worker_of_a_kind_of_node_that_is_not_known_any_more_is_waited_for_no_longer_than_another() -> None:
+    some = kind(work(1, service=3600.0))
+
+    soon = planned(some, workers=(asked("w1", 59, node="gone"),))
+    late = planned(some, workers=(asked("w1", 60, node="gone"),))
+
+    assert (soon.endings, sum(row.start for row in soon.wanted)) == ((), 0)
+    assert [ending.worker for ending in late.endings] == ["w1"]
+    assert sorted(row.node for row in late.wanted if row.start) == ["cpu", "spot"]  # spot anew, and meanwhile on demand
+
+
 def test_what_runs_on_a_worker_that_drains_needs_no_other() -> None:
     leaving = ready("w1", busy=1, draining=True)
 

@@ -49,9 +49,10 @@ backlogs: Any = st.builds(
 
 @st.composite
 def situations(draw: Any) -> Situation:
+    rows = st.lists(backlogs, max_size=3, unique_by=lambda row: row.key)
     bounds = st.tuples(st.sampled_from("xyz"), st.integers(0, 3), st.integers(0, 20))
     kinds = tuple(
-        WorkerKind(name, draw(shapes), tuple(draw(st.lists(backlogs, max_size=3))), least, least + more)
+        WorkerKind(name, draw(shapes), tuple(draw(rows)), least, least + more)
         for name, least, more in draw(st.lists(bounds, max_size=3, unique_by=lambda it: it[0]))
     )
     prices = st.none() | st.floats(0, 5)

@@ -111,6 +111,16 @@ def test_work_that_asks_for_spot_waits_for_ever() -> None:
         assert bill.starts < 60  # it is not asked for each second anew
 
 
+def test_nodes_that_take_longer_than_the_patience_are_waited_for_where_there_are_no_others() -> None:
+    cluster = Cluster([ONE], [CPU], at_once("a", 100, 20.0), launch=100.0)
+
+    cluster.run(500)
+
+    bill = check(cluster)
+    assert bill.most["on_demand"] > 10
+    assert bill.starts < 2 * bill.most["on_demand"]  # they are not asked for anew
+
+
 def test_only_what_asks_for_a_gpu_starts_a_node_with_one() -> None:
     graphics = Agent("g", slots=2, shape=Resources(gpus=1))
     cpu = Cluster([ONE, graphics], [CPU, SPOT, GPU], at_once("a", 50, 5.0))

@@ -13,7 +13,7 @@ from cluster.tries import OPEN, may_start, observed
 
 NOW = 1000.0
 PATIENCE = 60.0
-ONE, TWO = NodeKind("one", {"CPU": 4}), NodeKind("two", {"CPU": 4})
+ONE, TWO = (NodeKind(name, {"CPU": 4}, {"ray.io/market-type": "spot"}) for name in ("one", "two"))
 FAILED = Try(1, NOW - 10, NOW + 50)  # closed
 OVER = Try(1, NOW - 70, NOW - 10)  # to be tried again
 TWICE = Try(2, NOW - 200, NOW - 80)
@@ -59,9 +59,10 @@ def after(before: Try, *workers: Worker, refused: float | None = None, nodes: An
         (OVER, (), 5, Try(2, NOW, NOW + 120)),
         (TWICE, (worker("one", 60),), None, Try(3, NOW, NOW + 240)),
         (Try(9, NOW - 2000, NOW - 100), (), 1, Try(10, NOW, NOW + 960)),
-        (OPEN, (worker("one", 20), worker("two", 10, 1)), None, Try(1, NOW, NOW + 60)),  # the other came first
-        (OPEN, (worker("one", 20), worker("two", 30, 1)), None, OPEN),  # and was asked for first
-        (OPEN, (worker("one", 2), worker("two", 1, 0)), None, OPEN),  # too soon to say
+        (OPEN, (worker("one", 40), worker("two", 10, 1)), None, Try(1, NOW, NOW + 60)),  # the other came first
+        (OPEN, (worker("one", 40), worker("two", 50, 1)), None, OPEN),  # and was asked for first
+        (OPEN, (worker("one", 40), worker("two", 20, 1)), None, OPEN),  # before this one's turn was over
+        (OPEN, (worker("one", 40), worker("one", 10, 1)), None, OPEN),  # in room that became free here
     ],
 )
 def test_a_kind_that_fails_is_left_alone_for_longer_each_time(
