@@ -5,8 +5,8 @@ from __future__ import annotations
 from cluster import raylocal
 
 from . import leaving
+from .codemark import python_path
 from .state import ROOT, StateFolder
-from .up import python_path
 
 
 def down(state: StateFolder) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from agents import RubatoError
-from agents.catalog import Catalog
+from agents.catalog import Catalog, Entry
 
 from .bodies import Limits
 
@@ -81,30 +81,38 @@ def wait_for_controller() -> None:
         time.sleep(0.05)
 
 
-def deploy(
-    catalog: Catalog,
-    artifacts_url: str,
-    limits: Limits,
-    opens: bool,
-    runtime_env: dict[str, Any] | None,
-    tell: Callable[[str], None],
-) -> None:
-    """Returns when the gateway and every real-time agent run; `opens`: everybody may ask as long as there are no keys.
+class Site(Protocol):
+    """Where the applications run: all agents that are served, where their artifacts are, how much a request may carry,
+    and what replicas need of Ray besides."""
 
-    Raises NotDeployed with the reasons.
-    """
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def artifacts(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def runtime_env(self) -> dict[str, Any] | None: ...
+
+
+def deploy(site: Site, agents: Mapping[str, Entry], *, opens: bool, tell: Callable[[str], None]) -> None:
+    """Returns when the gateway and these real-time agents run, anew where they did before; `opens`: everybody may ask
+    as long as there are no keys. Raises NotDeployed with the reasons."""
     from . import serving
     from .wiring import GatewayPlan, start_gateway
 
-    plan = GatewayPlan(tuple(entry.reference for entry in catalog.values()), artifacts_url, limits, opens)
-    live = {name: entry for name, entry in catalog.items() if entry.agent.realtime is not None}
+    references = tuple(entry.reference for entry in site.catalog.values())
+    plan = GatewayPlan(references, site.artifacts, site.limits, opens)
     serving.deploy(
-        serving.build_gateway(start_gateway, plan, runtime_env=runtime_env),
+        serving.build_gateway(start_gateway, plan, runtime_env=site.runtime_env),
         {
             name: serving.build(
-                entry, serving.ReplicaPlan(entry.reference, artifacts_url, limits.input, opens), runtime_env
+                entry, serving.ReplicaPlan(entry.reference, site.artifacts, site.limits.input, opens), site.runtime_env
             )
-            for name, entry in live.items()
+            for name, entry in agents.items()
         },
         tell=tell,
     )

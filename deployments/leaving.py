@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from cluster import raylocal
@@ -25,6 +26,16 @@ def runtime_env() -> dict[str, Any]:
     import ray
 
     return dict(ray.get_runtime_context().runtime_env)
+
+
+def delete(applications: Iterable[str]) -> None:
+    """End these applications, as far as they are there."""
+    from ray import serve
+
+    there = serve.status().applications
+    for name in applications:
+        if name in there:
+            serve.delete(name)
 
 
 def leave() -> int:

@@ -27,7 +27,7 @@ class OtherStore(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What an `up` started, as `cluster.json` keeps it."""
+    """What an `up` started, and `deploy` changed since, as `cluster.json` keeps it."""
 
     cluster: str  # the mark on every process that belongs to it
     url: str
@@ -36,7 +36,10 @@ class Running:
     store: str
     pid: int = 0  # of the process that leads a Ray of our own; 0 where somebody else started Ray
     agents: dict[str, str] = field(default_factory=dict)  # name -> module:Class
+    marks: dict[str, str] = field(default_factory=dict)  # name -> what tells what the agent declares from anything else
+    code: str = ""  # likewise of the code that runs
     settings: dict[str, Any] = field(default_factory=dict)
+    flags: dict[str, Any] = field(default_factory=dict)  # those settings that the command line gave, by table
     dashboard: str = ""
     since: float = 0.0  # seconds since the epoch
 

@@ -5,7 +5,6 @@ Nothing here imports Ray before `raylocal.adopt`: Ray reads its environment once
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,11 +18,12 @@ import psutil
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import processes, raylocal
-from cluster.places import on_server, without_password
+from cluster.places import on_server
 
 from . import background, foreground, leaving
 from .admitting import Admission, admit, check_text, is_loopback
 from .bodies import Limits
+from .codemark import agent_marks, code_mark, python_path
 from .fitting import check_fits
 from .ingress import Ports, free_ports, haproxy, is_free, serve_env
 from .phases import Phases, beside
@@ -45,6 +45,7 @@ class Order:
     added: tuple[str, ...] = ()  # further ones
     join: str = ""  # where a Ray runs already; '' starts one here
     admin_key: str = field(default="", repr=False)  # '': none was given
+    flags: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings that the command line gave
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -61,22 +62,8 @@ def running(state: StateFolder) -> Running | None:
     return record if foreground.status_of(f"{record.url}/healthz") == 200 else None
 
 
-def difference(record: Running, order: Order) -> list[str]:
-    """What an `up` with this order would change, a line for each thing; the agents that run are known by name."""
-    asked, there = set(order.references), set(record.agents.values())
-    lines = [f"+ {reference}" for reference in sorted(asked - there)]
-    lines += [f"- {reference}" for reference in sorted(there - asked)]
-    now = order.settings.model_dump(exclude={"agents"})
-    for table, keys in now.items():
-        for key, value in keys.items():
-            before = record.settings.get(table, {}).get(key)
-            if before != value:
-                lines.append(f"{table}.{key}: {_change(before, value)}")
-    return lines
-
-
 @dataclass(frozen=True, slots=True)
-class _Site:
+class Site:
     """Where things are started, once Ray is there: all that the phases after it need."""
 
     order: Order
@@ -88,6 +75,11 @@ class _Site:
     @property
     def artifacts(self) -> str:
         return self.order.settings.artifacts.url or str(self.order.state.path / "artifacts")
+
+    @property
+    def limits(self) -> Limits:
+        serve = self.order.settings.serve
+        return Limits(serve.input_bytes, serve.batch_bytes, serve.artifact_bytes)
 
 
 def up(order: Order, phases: Phases) -> tuple[Running, Admission]:
@@ -120,7 +112,7 @@ def _up_here(order: Order, cluster: str, phases: Phases) -> tuple[Running, Admis
             foreground.load()
             raylocal.wait(ray, leader)
             node = raylocal.connect(ray.address)
-        site = _Site(order, phases, catalog.result(), node)
+        site = Site(order, phases, catalog.result(), node)
         url, store, admission = _fill(site)
     dashboard = f"http://127.0.0.1:{ray.dashboard}" if ray.dashboard else ""
     record = _record(site, cluster, url, store, address=ray.address, pid=leader.pid, dashboard=dashboard)
@@ -137,25 +129,24 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> tuple[Running, Admi
         if leaving.found():
             raise CannotStart("a Rubato runs on this cluster already; end it with ./rubato down in its state folder")
     with _undone(leaving.leave):
-        site = _Site(order, phases, _load(order, phases), node, leaving.runtime_env())
+        site = Site(order, phases, _load(order, phases), node, leaving.runtime_env())
         url, store, admission = _fill(site)
     return _record(site, cluster, url, store, address=order.join), admission
 
 
-def _fill(site: _Site) -> tuple[str, str, Admission]:
+def _fill(site: Site) -> tuple[str, str, Admission]:
     """Start the background, Serve and the applications side by side; URL, store and who is let in, once everything
     answers."""
     serve, phases = site.order.settings.serve, site.phases
     opens = is_loopback(foreground.host_of(serve.host))
-    limits = Limits(serve.input_bytes, serve.batch_bytes, serve.artifact_bytes)
     behind = beside(lambda: _fill_background(site, opens=opens))
     listening = beside(lambda: _listen(serve.host, serve.port, phases))
     with phases.phase("load agents to answer at once") as tell:
         foreground.wait_for_controller()
-        foreground.deploy(site.catalog, site.artifacts, limits, opens, site.runtime_env, tell)
+        live = {name: entry for name, entry in site.catalog.items() if entry.agent.realtime is not None}
+        foreground.deploy(site, live, opens=opens, tell=tell)
     url, (store, admission) = listening.result(), behind.result()
     with phases.phase("wait until all answer"):
-        live = [name for name, entry in site.catalog.items() if entry.agent.realtime is not None]
         foreground.wait_for_answers(url, live, site.order.admin_key or admission.made)
     return url, store, admission
 
@@ -165,7 +156,7 @@ def _listen(host: str, port: int, phases: Phases) -> str:
         return foreground.start(host, port)
 
 
-def _fill_background(site: _Site, *, opens: bool) -> tuple[str, Admission]:
+def _fill_background(site: Site, *, opens: bool) -> tuple[str, Admission]:
     order, phases = site.order, site.phases
     with phases.phase("open the ledger"):
         store = background.take_store(order.state, order.settings.store.url)
@@ -207,28 +198,20 @@ def _local_ray(order: Order, cluster: str) -> raylocal.LocalRay:
     return raylocal.LocalRay(cluster, folder, gcs, agents, env, log, dashboard if order.settings.serve.dashboard else 0)
 
 
-def python_path() -> list[Path]:
-    """Ours first, then what the user set, all absolute: workers have another current folder."""
-    given = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return list(dict.fromkeys([ROOT, *given]))
-
-
-def _record(site: _Site, cluster: str, url: str, store: str, **of_ray: Any) -> Running:
+def _record(site: Site, cluster: str, url: str, store: str, **of_ray: Any) -> Running:
     return Running(
         cluster=cluster,
         url=url,
         logs=str(site.order.state.logs),
         store=store,
         agents={entry.name: entry.reference for entry in site.catalog.values()},
+        marks=agent_marks(site.catalog),
+        code=code_mark(python_path()),
         settings=site.order.settings.model_dump(exclude={"agents"}),
+        flags=dict(site.order.flags),
         since=time.time(),
         **of_ray,
     )
-
-
-def _change(before: Any, now: Any) -> str:
-    old, new = (repr(without_password(value) if isinstance(value, str) else value) for value in (before, now))
-    return f"{old} -> {new}" if old != new else "another password"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`up`, `down` and `status`."""
+"""`up`, `deploy`, `down` and `status`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,30 @@ def up(
                 _tell(record, admission, order.admin_key)
 
 
+def deploy(
+    agents: Agents = None,
+    only: Only = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False,
+    json: AsJson = False,
+    settings: SettingsFile = DEFAULT_SETTINGS,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Apply the settings, and the code as it lies here, to what runs: no task is lost and no caller turned away."""
+    folder = state_folder(state)
+    with _told(folder):
+        folder.make()
+        with folder.locked():
+            record = _running(folder)
+            order = _order(folder, settings, agents or [], only, record.flags)
+            found = _deploy(record, order, dry_run=dry_run)
+    if json:
+        show_json({"changes": found, "applied": bool(found) and not dry_run}, compact=True)
+    elif dry_run:
+        typer.echo("\n".join(found) or "nothing would be changed")
+    else:
+        note("applied" if found else "nothing is to be changed")
+
+
 def down(state: State = DEFAULT_STATE) -> None:
     """End what `up` started. Tasks stay in the store, and the next `up` goes on with them."""
     folder = state_folder(state)
@@ -104,12 +128,13 @@ def _order(folder: StateFolder, file: Path, agents: list[str], only: bool, flags
     if not named and not agents:
         raise UsageProblem("there is no agent to serve: name one with --agents MODULE:NAME, or in rubato.toml")
     admin_key = os.environ.get(ADMIN_KEY, "").strip()
-    return Order(folder, settings, named, tuple(agents), os.environ.get("RAY_ADDRESS", ""), admin_key)
+    return Order(folder, settings, named, tuple(agents), os.environ.get("RAY_ADDRESS", ""), admin_key, flags)
 
 
 def _already(order: Order) -> Running | None:
     """What runs for this folder already, said; with what the order asks beyond it."""
-    from deployments.up import difference, running
+    from deployments.changes import difference
+    from deployments.up import running
 
     record = running(order.state)
     if record is None:
@@ -119,8 +144,33 @@ def _already(order: Order) -> Running | None:
     for line in changes:
         note(f"  {line}")
     if changes:
-        note("that is what this `up` asks for and what runs has not; `./rubato down` and then `up` applies it")
+        note("that is what this `up` asks for and what runs has not; `./rubato deploy` applies it")
     return record
+
+
+def _running(folder: StateFolder) -> Running:
+    from deployments.up import running
+
+    record = running(folder)
+    if record is None:
+        raise CommandFailed("nothing runs for this state folder; start it with ./rubato up")
+    return record
+
+
+def _deploy(record: Running, order: Order, *, dry_run: bool) -> list[str]:
+    """What was, or would be, changed, a line for each thing."""
+    from deployments.deploying import deploy as apply
+    from deployments.deploying import plan
+    from deployments.phases import Phases
+
+    with audience() as shown:
+        phases = Phases(shown, {})
+        found, catalog = plan(record, order, phases)
+        if found and not dry_run:
+            for line in found.lines:
+                note(f"  {line}")
+            apply(record, order, found, catalog, phases)
+    return found.lines
 
 
 def _start(order: Order) -> tuple[Running, Admission]:
@@ -175,5 +225,5 @@ def _told(folder: StateFolder) -> Iterator[None]:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (up, down, status):
+    for command in (up, deploy, down, status):
         app.command()(command)

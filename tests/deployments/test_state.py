@@ -8,9 +8,10 @@ import pytest
 
 from cluster.errors import StoreProblem
 from deployments.background import take_store
+from deployments.changes import difference
 from deployments.settings import Settings
 from deployments.state import Busy, OtherStore, Running, StateFolder
-from deployments.up import Order, difference
+from deployments.up import Order
 
 
 def folder(tmp_path: Path) -> StateFolder:

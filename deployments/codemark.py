@@ -1,0 +1,49 @@
+"""The code that lies where processes of ours look for it, told from every other state of it by a short text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from agents.catalog import Catalog, Entry
+
+from .state import ROOT
+
+OURS = ("agents", "cluster", "deployments")  # of our own folder: nothing else of it runs
+PASSED = frozenset(["__pycache__", "node_modules", "site-packages"])  # as is whatever begins with a dot
+
+
+def python_path() -> list[Path]:
+    """Ours first, then what the user set, all absolute: workers have another current folder."""
+    given = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return list(dict.fromkeys([ROOT, *given]))
+
+
+def code_mark(roots: Iterable[Path]) -> str:
+    """A digest of every Python file below these folders; of ours, only of what runs."""
+    found = hashlib.sha256()
+    for root in roots:
+        for folder in (ROOT / name for name in OURS) if root == ROOT else (root,):
+            for file in _sources(folder):
+                found.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())
+                found.update(file.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def agent_marks(catalog: Catalog) -> dict[str, str]:
+    """By name, a digest of what each agent declares: its class, its version and its policies."""
+    return {name: _mark(entry) for name, entry in catalog.items()}
+
+
+def _mark(entry: Entry) -> str:
+    told = (entry.reference, entry.version, entry.agent.realtime, entry.agent.background)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """The Python files below a folder, in an order that is always the same."""
+    for path, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in PASSED and not name.startswith("."))
+        yield from (Path(path, name) for name in sorted(files) if name.endswith(".py"))
