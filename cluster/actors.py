@@ -154,7 +154,7 @@ class Pool(pool.Pool, Answering):
     def __init__(self, plan: PoolPlan) -> None:
         self._plan = plan
         self._notices = Notices(look)
-        super().__init__(plan.kinds, RayFleet(plan, self._notices), RemoteLedger())
+        super().__init__(plan.kinds, RayFleet(plan, self._notices), RemoteLedger(), plan.rules)
         loop = asyncio.get_running_loop()
         self._looking = loop.create_task(self._notices.run())
         self._running = loop.create_task(self._live())
@@ -166,6 +166,10 @@ class Pool(pool.Pool, Answering):
     async def describe(self) -> list[dict[str, object]]:
         """The pool's status."""
         return self.status()
+
+    async def ground(self) -> list[dict[str, object]]:
+        """The kinds of nodes that the pool knows."""
+        return self.nodes()
 
     async def pid(self) -> int:
         """The pool's process."""
@@ -261,3 +265,9 @@ def pool_status() -> list[dict[str, object]]:
     """What the pool says of its workers; blocking."""
     status: list[dict[str, object]] = Remote(POOL).call_blocking("describe", seconds=10)
     return status
+
+
+def pool_nodes() -> list[dict[str, object]]:
+    """What the pool says of the nodes; blocking."""
+    nodes: list[dict[str, object]] = Remote(POOL).call_blocking("ground", seconds=10)
+    return nodes

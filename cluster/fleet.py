@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
+import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,6 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from agents.catalog import Catalog
-from agents.ids import new_id
 from agents.resources import MARKET_LABEL
 
 from . import nodes, tasklog, worker
@@ -25,16 +27,19 @@ from .collecting import collect_rarely
 from .draining import Lookout, Notices
 from .durable import RESULT_BYTES
 from .errors import Unavailable
+from .kinds import Kind
 from .lanes import lines_of
-from .nodekinds import SPOT, Market
-from .pool import Death, Kind, StartFailed
+from .nodekinds import SPOT, Market, NodeKind, kind_of, known
+from .pool import Death, Found, Ground, StartFailed
 from .remote import NAMESPACE, POOL, Remote, RemoteLink
 from .shapes import ray_options
+from .situation import Rules
 from .terminating import on_sigterm
 
 log = logging.getLogger("rubato.fleet")
 
-WORKER = "worker"  # workers are named worker:<kind>:<id>, so that a new pool knows what it adopts
+WORKER = "worker"  # workers are named worker:<kind>:<kind of node>:<id>, so that a new pool knows what it adopts
+KINDS_SECONDS = 30.0  # between two looks at which kinds of nodes an autoscaler brings
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
 LINGER_SECONDS = 0.5  # for the pool to hear that a worker ended as it was told to, before its process does
 TERM_SECONDS = 10.0  # between a process's SIGTERM and its SIGKILL, as most have it who send them
@@ -46,6 +51,8 @@ class PoolPlan(NamedTuple):
     kinds: tuple[Kind, ...]
     artifacts_url: str
     log_folder: str
+    node_kinds: tuple[NodeKind, ...] = ()  # that the operator told of
+    rules: Rules = Rules()
     orphaned_after: float = 60.0  # seconds without a ledger, after which a worker ends itself
     result_bytes: int = RESULT_BYTES  # that a run may record at once
 
@@ -65,7 +72,7 @@ class Worker:
         labels = ray.get_runtime_context().get_node_labels()
         market: Market = "spot" if labels.get(MARKET_LABEL) == SPOT else "on_demand"
         lines = {agent: lines_of(agent, kind.shapes, market) for agent in kind.slots}
-        hello = Hello(id, kind.name, kind.slots, lines)
+        hello = Hello(id, kind.id, kind.slots, lines)
         self._worker = worker.Worker(
             *(hello, agents, self._link, plan.artifacts_url),
             die=die,
@@ -93,9 +100,9 @@ class Worker:
         """Lasts as long as the worker does."""
         await self._running
 
-    async def stop(self) -> None:
-        """Take no more, and give back what is held."""
-        await self._worker.stop()
+    async def drain(self, within: float | None) -> None:
+        """Take no more, and end when what is held is over; what is not after so many seconds is given back."""
+        await self._worker.drain(within)
 
     def _leave(self, within: float) -> None:
         """The node goes in so many seconds."""
@@ -157,53 +164,81 @@ class RayFleet:
         self._plan = plan
         self._notices = notices
         self._homes: dict[str, _Home] = {}  # of the workers
+        self._coming: dict[str, Any] = {}  # workers that do not take work yet, and their handles
+        self._brought: tuple[NodeKind, ...] = ()
+        self._asked_at = -math.inf  # for these
 
-    def alive(self) -> list[tuple[str, str]]:
+    async def ground(self) -> Ground:
+        return await asyncio.to_thread(self._look)
+
+    def _look(self) -> Ground:
+        if time.monotonic() - self._asked_at > KINDS_SECONDS:
+            self._brought, self._asked_at = brought(self._plan.node_kinds), time.monotonic()
+        found = nodes.nodes()
+        kinds = tuple(known(self._brought, [node for node in found if node.draining is None]))
+        of = [kind.name for node in found if (kind := kind_of(node, kinds)) is not None]
+        return Ground(
+            kinds,
+            leaving=frozenset(node.id for node in found if node.draining is not None),
+            placed=frozenset(id for id, handle in list(self._coming.items()) if not _is_pending(handle)),
+            counts=Counter(of),
+        )
+
+    def alive(self) -> list[Found]:
         names = [found["name"] for found in ray.util.list_named_actors(all_namespaces=True)]
         parts = [name.split(":") for name in names if name.startswith(f"{WORKER}:")]
-        return [(id, kind) for _, kind, id in parts]
+        return [Found(id, kind, node) for _, kind, node, id in parts]
 
-    async def start(self, kind: Kind) -> str:
-        id = new_id()
+    async def start(self, id: str, kind: Kind, node: NodeKind) -> str:
         actor = ray.remote(Worker).options(
-            name=f"{WORKER}:{kind.name}:{id}",
+            name=f"{WORKER}:{kind.id}:{node.name}:{id}",
             namespace=NAMESPACE,
             lifetime="detached",
             max_concurrency=100,
             enable_task_events=False,
-            **ray_options(kind.resources),
+            **ray_options(kind.resources, node),
         )
-        handle = actor.remote(id, kind, self._plan)
+        return await self._ready(id, actor.remote(id, kind, self._plan))
+
+    async def join(self, found: Found) -> str:
+        handle = self._handle(found.id)
+        if handle is None:
+            raise StartFailed("it was gone already")
+        return await self._ready(found.id, handle)
+
+    async def _ready(self, id: str, handle: Any) -> str:
+        """The worker's node, once it takes work; what does not come up, or is not waited for any more, is ended."""
+        self._coming[id] = handle
         try:
-            await self._await_ready(kind, id, handle)
+            node = await self._comes_up(handle)
         except (RayActorError, RayTaskError, TimeoutError) as error:
             ray.kill(handle)
             raise StartFailed(_why(error)) from error
-        return id
+        except asyncio.CancelledError:
+            ray.kill(handle)
+            raise
+        finally:
+            del self._coming[id]
+        self._homes[id] = await asyncio.to_thread(_home_on, node)
+        return node
 
-    async def _await_ready(self, kind: Kind, id: str, handle: Any) -> None:
-        ready = handle.ready.remote()
+    async def _comes_up(self, handle: Any) -> str:
+        ready = asyncio.wrap_future(handle.ready.remote().future())
         while True:
             try:
-                node = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(ready.future())), START_SECONDS)
+                return str(await asyncio.wait_for(asyncio.shield(ready), START_SECONDS))
             except TimeoutError:
-                if _is_pending(handle):  # no node has room: Ray goes on looking, and so do we
-                    log.warning("a worker of kind %s waits for room: %s", kind.name, kind.resources)
-                    continue
-                raise
-            self._homes[id] = _home_on(node)
-            return
+                if not _is_pending(handle):
+                    raise  # else no node has room: Ray goes on looking, and the pool knows how long it has waited
 
     async def watch(self, id: str) -> Death:
         handle = self._handle(id)
         if handle is None:
             return Death(fault=True, detail="it was gone already")
         try:
-            if id not in self._homes:
-                self._homes[id] = _home_on(await handle.ready.remote())
             await handle.live.remote()
         except RayActorError as error:
-            return Death(await self._is_fault(self._homes.get(id), error), _why(error))
+            return Death(await self._is_fault(self._homes.pop(id, None), error), _why(error))
         except RayTaskError as error:
             ray.kill(handle)
             return Death(fault=False, detail=_why(error))
@@ -218,21 +253,29 @@ class RayFleet:
             return False
         return await asyncio.to_thread(_answers, home.raylet)
 
-    async def stop(self, id: str) -> None:
+    async def drain(self, id: str, within: float | None) -> None:
         handle = self._handle(id)
         if handle is not None:
-            try:
-                await handle.stop.remote()
-                ray.kill(handle)
-            except RayActorError:
-                return
+            with suppress(RayActorError):  # it has ended since
+                await handle.drain.remote(within)
 
     def _handle(self, id: str) -> Any:
-        for found, kind in self.alive():
-            if found == id:
+        for found in self.alive():
+            if found.id == id:
                 with suppress(ValueError):  # it has ended since
-                    return ray.get_actor(f"{WORKER}:{kind}:{id}", namespace=NAMESPACE)
+                    name = f"{WORKER}:{found.kind}:{found.node_kind}:{id}"
+                    return ray.get_actor(name, namespace=NAMESPACE)
         return None
+
+
+def brought(told: tuple[NodeKind, ...]) -> tuple[NodeKind, ...]:
+    """The kinds of nodes that come and go: those of the autoscaler, at the prices of the operator; where there is none,
+    those that the operator told of."""
+    found = nodes.node_kinds()
+    if found is None:
+        return told
+    prices = {kind.name: kind.price for kind in told}
+    return tuple(replace(kind, price=prices.get(kind.name)) for kind in found)
 
 
 def die() -> None:

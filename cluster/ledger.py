@@ -350,9 +350,9 @@ class Ledger(Scheduling, KeyKeeping, Remembering):
         self._parking.bury(worker)
         await self._ticks.move(lambda book, _: reporting.worker_lost(book, worker, fault=fault))
 
-    async def holders(self) -> list[str]:
-        """The workers that hold claims."""
-        return await self._look(lambda book: list({holding.worker for holding in book.running.values()}))
+    async def holders(self) -> dict[str, int]:
+        """The workers that hold claims, and how many."""
+        return await self._look(lambda book: {worker: len(held) for worker, held in book.by_worker.items() if held})
 
     # parts
 

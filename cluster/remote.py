@@ -301,8 +301,8 @@ class RemoteLedger:
         """For the pool, which has nothing better to do than to try for ever."""
         await self._ledger.call("worker_lost", worker, fault=fault, patience=float("inf"))
 
-    async def holders(self) -> list[str]:
-        return cast(list[str], await self._ledger.call("holders", patience=float("inf")))
+    async def holders(self) -> dict[str, int]:
+        return cast(dict[str, int], await self._ledger.call("holders", patience=float("inf")))
 
     async def _ask(self, method: str, *args: Any, **named: Any) -> Any:
         return await self._ledger.call(method, *args, patience=self._patience, **named)

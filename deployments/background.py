@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents import RubatoError
 from agents.catalog import Catalog
@@ -15,9 +16,14 @@ from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
 
+from .codemark import code_mark, python_path
 from .pooltable import PoolTable
-from .settings import RetentionTable
+from .settings import RetentionTable, Settings
 from .state import StateFolder
+
+if TYPE_CHECKING:
+    from cluster.actors import LedgerPlan, Place
+    from cluster.fleet import PoolPlan
 
 WORKERS_SECONDS = 180.0  # in which the workers must have set up their agents
 LEDGER_SECONDS = 30.0  # in which the ledger must answer
@@ -47,10 +53,32 @@ def start_ledger(
     """Returns when the ledger answers; a file as its store lies on that node."""
     from cluster import actors
 
+    actors.start_ledger(_ledger(store, catalog, retention, artifacts_url), _place(store[0], node))
+
+
+def replace_ledger(state: StateFolder, settings: Settings, catalog: Catalog, artifacts_url: str, node: str) -> None:
+    """Returns when another ledger has gone on with the store, and with all that workers hold."""
+    from cluster import actors
+
+    url = settings.store.url
+    taken = partial(take_store, state, url)
+    place = _place(state.store(url)[0], node)
+    actors.replace_ledger(lambda: _ledger(taken(), catalog, settings.retention, artifacts_url), place)
+
+
+def _ledger(store: tuple[str, str, int], catalog: Catalog, retention: RetentionTable, artifacts_url: str) -> LedgerPlan:
+    from cluster.actors import LedgerPlan
+
     policies = tuple((name, policy) for name, entry in catalog.items() if (policy := policy_of(entry)) is not None)
     kept = Retention(retention.ended_after * DAY, retention.artifacts_after * DAY, retention.sessions_after * DAY)
-    place = actors.HEAD if on_server(store[0]) else actors.head_as(node)
-    actors.start_ledger(actors.LedgerPlan(*store, policies, kept, artifacts_url), place)
+    return LedgerPlan(*store, policies, kept, artifacts_url)
+
+
+def _place(where: str, node: str) -> Place:
+    """On the head; where the store is a file of that node, on no other."""
+    from cluster import actors
+
+    return actors.HEAD if on_server(where) else actors.head_as(node)
 
 
 def ask_ledger(method: str, *arguments: Any) -> Any:
@@ -71,10 +99,30 @@ def ask_ledger(method: str, *arguments: Any) -> Any:
 
 def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
     """Returns when the pool answers; its workers come by themselves."""
-    from cluster import actors, fleet, pool
+    from cluster import actors
 
-    kinds = pool.kinds(catalog.values(), table.workers, raylocal.cpus())
-    actors.start_pool(fleet.PoolPlan(tuple(kinds), artifacts_url, str(logs), result_bytes=table.result_bytes))
+    actors.start_pool(_pool(catalog, table, artifacts_url, logs))
+
+
+def replace_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
+    """Returns when another pool answers: new workers come, and those that it does not want any more end their work."""
+    from cluster import actors
+
+    actors.replace_pool(_pool(catalog, table, artifacts_url, logs))
+
+
+def _pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> PoolPlan:
+    from cluster import fleet
+    from cluster.kinds import kinds
+    from cluster.situation import Rules
+
+    told = tuple(table.node_kinds())
+    elastic = bool(fleet.brought(told))
+    bounds, cpus = table.bounds(elastic=elastic), None if elastic else raylocal.cpus()
+    found = kinds(catalog.values(), bounds, cpus, code=code_mark(python_path()))
+    rules = Rules(table.total, table.idle, table.spot_patience)
+    places = artifacts_url, str(logs)
+    return fleet.PoolPlan(tuple(found), *places, node_kinds=told, rules=rules, result_bytes=table.result_bytes)
 
 
 def wait_for_workers(tell: Callable[[str], None]) -> None:
@@ -93,7 +141,7 @@ def wait_for_workers(tell: Callable[[str], None]) -> None:
         if troubles:
             raise NoWorkers("; ".join(troubles))
         tell(f"{ready} of {wanted}")
-        if all(kind["ready"] for kind in kinds):
+        if all(kind["ready"] or not kind["wanted"] for kind in kinds):
             return
         if time.monotonic() > ends:
             raise NoWorkers(f"only {ready} of {wanted} workers were ready after {WORKERS_SECONDS:.0f} s")

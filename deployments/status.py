@@ -11,8 +11,9 @@ from cluster import raylocal
 from cluster.places import on_server, without_password
 
 from . import foreground
+from .codemark import python_path
 from .state import ROOT, Running, StateFolder
-from .up import python_path, running
+from .up import running
 
 REPLICA = "SERVE_REPLICA::"  # how Serve names the actors of its replicas: SERVE_REPLICA::application#deployment#id
 SERVE = "serve"
@@ -30,6 +31,8 @@ class Status:
     since: float = 0.0
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> reference, replicas
     workers: list[dict[str, Any]] = field(default_factory=list)  # as the pool describes its kinds
+    nodes: list[dict[str, Any]] = field(default_factory=list)  # likewise of nodes
+    price: float | None = None  # USD an hour that all nodes cost now; None where a price is not known
     tasks: dict[str, int] = field(default_factory=dict)  # state -> how many
     ticks: int = 0  # transactions of the ledger since it started
     store: str = ""  # without a password that belongs to it
@@ -46,6 +49,7 @@ def status(state: StateFolder) -> Status:
     _connect(record, state)
     actors = raylocal.actors()
     tasks, ticks = _counts()
+    nodes = _nodes()
     replicas = Counter(_application(name) for name, space in actors if space == SERVE and name.startswith(REPLICA))
     return Status(
         up=True,
@@ -58,6 +62,8 @@ def status(state: StateFolder) -> Status:
             for name, reference in record.agents.items()
         },
         workers=_workers(),
+        nodes=nodes,
+        price=price_of(nodes),
         tasks=tasks,
         ticks=ticks,
         store=without_password(record.store),
@@ -89,6 +95,20 @@ def _workers() -> list[dict[str, Any]]:
     from cluster.actors import pool_status
 
     return pool_status()
+
+
+def price_of(nodes: list[dict[str, Any]]) -> float | None:
+    """USD an hour that these nodes cost; None where the price of one that is there is not known."""
+    there = [node for node in nodes if node["nodes"]]
+    if any(node["price"] is None for node in there):
+        return None
+    return round(sum(float(node["nodes"] * node["price"]) for node in there), 6)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    from cluster.actors import pool_nodes
+
+    return pool_nodes()
 
 
 def _counts() -> tuple[dict[str, int], int]:

@@ -103,7 +103,9 @@ def show_status(status: dict[str, Any]) -> None:
     tasks = ", ".join(f"{count} {state}" for state, count in sorted(status["tasks"].items()) if count) or "none"
     rows = [("up", f"{status['url']} ({status['ingress']}{ready})")]
     rows += [("agent", f"{name}: {_replicas(agent['replicas'])}") for name, agent in status["agents"].items()]
-    rows += [("workers", _workers(kind)) for kind in status["workers"]]
+    rows += [row for kind in status["workers"] for row in _workers(kind)]
+    rows += [("nodes", _nodes(kind)) for kind in status["nodes"] if kind["nodes"] or kind["most"]]
+    rows += [("price", f"{status['price']:g} USD an hour now")] if status["price"] is not None else []
     size = "" if status["store_bytes"] is None else f" ({status['store_bytes'] / 2**20:.1f} MiB)"
     rows += [("tasks", tasks), ("store", f"{status['store']}{size}")]
     rows += [("dashboard", status["dashboard"])] if status["dashboard"] else []
@@ -116,6 +118,16 @@ def _replicas(count: int) -> str:
     return f"{count} replica" + ("" if count == 1 else "s") if count else "background only"
 
 
-def _workers(kind: dict[str, Any]) -> str:
+def _workers(kind: dict[str, Any]) -> list[tuple[str, str]]:
+    """How many there are, and why the pool wants so many, in each market that it may use."""
+    more = [f"{kind[state]} {state}" for state in ("busy", "starting", "draining") if kind[state]]
+    parts = [f"{kind['ready']} of {kind['wanted']} of kind {kind['kind']} for {', '.join(kind['agents'])}", *more]
     trouble = f"; {kind['trouble']}" if kind["trouble"] else ""
-    return f"{kind['ready']} of {kind['wanted']} of kind {kind['kind']} for {', '.join(kind['agents'])}{trouble}"
+    why = [("", f"  {row['market'].replace('_', ' ')}: {row['workers']}, {row['reason']}") for row in kind["why"]]
+    return [("workers", f"{', '.join(parts)}{trouble}"), *why]
+
+
+def _nodes(kind: dict[str, Any]) -> str:
+    most = "" if kind["most"] == kind["nodes"] else f" of at most {kind['most']}"
+    price = "" if kind["price"] is None else f", {kind['price']:g} USD an hour each"
+    return f"{kind['nodes']}{most} of kind {kind['kind']}, {kind['market'].replace('_', ' ')}{price}"

@@ -1,4 +1,4 @@
-"""What the pool promises: there are as many workers as are wanted, and the ledger hears of each that is gone."""
+"""What the pool promises: there are as many workers as the work needs, and the ledger hears of each that is gone."""
 
 from __future__ import annotations
 
@@ -8,128 +8,116 @@ from contextlib import suppress
 
 import pytest
 
-from agents import Agent, Background, Context, Resources
-from agents.catalog import Entry
+from agents import Resources
+from agents.resources import MARKET_LABEL
+from cluster.client import Demand
 from cluster.errors import Unavailable
-from cluster.pool import Death, Kind, Pool, StartFailed, kinds
+from cluster.kinds import Kind
+from cluster.lanes import Lane
+from cluster.nodekinds import NodeKind
+from cluster.pool import Death, Found, Ground, Pool, StartFailed
+from cluster.situation import Rules
+
+HERE = NodeKind("here", {"CPU": 4}, min_nodes=1, max_nodes=1)
+SPOT = NodeKind("spot", {"CPU": 1}, {MARKET_LABEL: "spot"}, price=0.1, max_nodes=9)
+STEADY = NodeKind("steady", {"CPU": 1}, price=0.3, max_nodes=9)
+FIXED = Kind("cpu1", ("m:Little",), {"little": 3}, Resources(cpus=1), 2, 2)
+ELASTIC = Kind("cpu1", ("m:Little",), {"little": 3}, Resources(cpus=1), 0, 8)
+SLOW = 30.0  # seconds of a task
 
 
-class Little(Agent[int, int]):
-    """One CPU."""
-
-    name = "little"
-    background = Background(resources=Resources(cpus=1), slots=3)
-
-    async def run(self, ctx: Context, number: int) -> int:
-        return number
-
-
-class Also(Little):
-    """One CPU too."""
-
-    name = "also"
-
-
-class Big(Little):
-    """Four CPUs and a GPU."""
-
-    name = "big"
-    background = Background(resources=Resources(cpus=4, gpus=1))
-
-
-class Live(Agent[int, int]):
-    """Has no background."""
-
-    name = "live"
-    background = None
-
-    async def run(self, ctx: Context, number: int) -> int:
-        return number
-
-
-def entries(*agents: type[Agent[int, int]]) -> list[Entry]:
-    return [Entry(f"m:{agent.__name__}", agent, "v") for agent in agents]
-
-
-def test_agents_of_one_shape_share_a_kind_and_live_ones_have_none() -> None:
-    found = kinds(entries(Little, Big, Also, Live), workers=2, cpus=100)
-
-    assert [(kind.name, kind.slots, kind.count) for kind in found] == [
-        ("cpu1", {"little": 3, "also": 3}, 2),
-        ("cpu4-gpu1", {"big": 8}, 2),
-    ]
-
-
-def test_each_kind_knows_all_agents_that_its_runs_may_call() -> None:
-    found = kinds(entries(Little, Big, Live), workers=2, cpus=100)
-
-    assert [set(kind.callees) for kind in found] == [{"little", "big"}] * 2
-    assert found[0].callees["big"] == found[1].callees["big"]
-    assert found[0].callees["little"].max_attempts == 3
-
-
-@pytest.mark.parametrize(("cpus", "counts"), [(10, [2, 2]), (5, [1, 1]), (1, [1, 1])])
-def test_where_cpus_are_short_each_kind_gets_fewer_but_one_at_least(cpus: float, counts: list[int]) -> None:
-    assert [kind.count for kind in kinds(entries(Little, Big), workers=2, cpus=cpus)] == counts
-
-
-KIND = Kind("cpu1", ("m:Little",), {"little": 3}, Resources(cpus=1), 2)
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions follow each other at once."""
+    monkeypatch.setattr("cluster.pool.LOOK", 0.005)
+    monkeypatch.setattr("cluster.pool.RESTART_PAUSE", 0.01)
 
 
 class Fleet:
-    """Workers that live until the test ends them."""
+    """Workers that live until the test ends them, or the pool does."""
 
-    def __init__(self, *alive: tuple[str, str]) -> None:
+    def __init__(self, *alive: Found, kinds: tuple[NodeKind, ...] = (HERE,)) -> None:
         self._alive = list(alive)
+        self.kinds = kinds
+        self.leaving: frozenset[str] = frozenset()
         self.deaths: dict[str, asyncio.Future[Death]] = {}
-        self.started = 0
+        self.where: dict[str, str] = {}  # worker to the kind of node that it was asked for on
         self.refusals = 0
-        self.stopped: list[str] = []
+        self.hung: set[str] = set()  # kinds of nodes that do not come
+        self.withdrawn: list[str] = []
+        self.drained: list[tuple[str, float | None]] = []
 
-    def alive(self) -> list[tuple[str, str]]:
+    @property
+    def started(self) -> list[str]:
+        return list(self.where)
+
+    async def ground(self) -> Ground:
+        return Ground(self.kinds, self.leaving)
+
+    def alive(self) -> list[Found]:
         return self._alive
 
-    async def start(self, kind: Kind) -> str:
+    async def start(self, id: str, kind: Kind, node: NodeKind) -> str:
         if self.refusals:
             self.refusals -= 1
             raise StartFailed("setup raised ValueError: no model")
-        self.started += 1
-        return f"new{self.started}"
+        self.where[id] = node.name
+        try:
+            while node.name in self.hung:
+                await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            self.withdrawn.append(id)
+            raise
+        return f"node of {id}"
+
+    async def join(self, found: Found) -> str:
+        return f"node of {found.id}"
 
     async def watch(self, id: str) -> Death:
         self.deaths[id] = asyncio.get_running_loop().create_future()
         return await self.deaths[id]
 
-    async def stop(self, id: str) -> None:
-        self.stopped.append(id)
+    async def drain(self, id: str, within: float | None) -> None:
+        self.drained.append((id, within))
+        if within is None and not self.deaths[id].done():
+            self.deaths[id].set_result(Death(fault=False, detail="it ended as it was asked to"))
 
 
 class Ledger:
-    """Keeps what it is told."""
+    """Says what it is told to, and keeps what it is told."""
 
-    def __init__(self, *holders: str) -> None:
-        self._holders = holders
+    def __init__(self, **held: int) -> None:
+        self.held = held
+        self.work: tuple[Demand, ...] = ()
         self.lost: list[tuple[str, bool]] = []
         self.refusals = 0
 
+    def queue(self, queued: int, running: int = 0, lane: str = "") -> None:
+        self.work = (Demand("little", lane, queued, running, 0, 0.0, SLOW, 0.0, ()),) if queued or running else ()
+
     async def worker_lost(self, worker: str, *, fault: bool) -> None:
+        self._refuse()
+        self.lost.append((worker, fault))
+
+    async def holders(self) -> dict[str, int]:
+        self._refuse()
+        return self.held
+
+    async def demand(self) -> tuple[Demand, ...]:
+        self._refuse()
+        return self.work
+
+    def _refuse(self) -> None:
         if self.refusals:
             self.refusals -= 1
             raise Unavailable("the store does not answer")
-        self.lost.append((worker, fault))
-
-    async def holders(self) -> list[str]:
-        if self.refusals:
-            self.refusals -= 1
-            raise Unavailable("the ledger is starting")
-        return list(self._holders)
 
 
 class Running:
     """A pool at work."""
 
-    def __init__(self, fleet: Fleet, ledger: Ledger) -> None:
-        self.pool = Pool([KIND], fleet, ledger)
+    def __init__(self, fleet: Fleet, ledger: Ledger, kind: Kind = FIXED, rules: Rules | None = None) -> None:
+        self.pool = Pool([kind], fleet, ledger, rules)
 
     async def __aenter__(self) -> Pool:
         self._run = asyncio.create_task(self.pool.run())
@@ -147,58 +135,66 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_it_starts_as_many_as_are_wanted() -> None:
+def killed(fleet: Fleet, id: str) -> None:
+    fleet.deaths[id].set_result(Death(fault=True, detail="killed"))
+
+
+async def test_it_starts_as_many_as_there_should_be_at_least() -> None:
     fleet, ledger = Fleet(), Ledger()
     async with Running(fleet, ledger) as pool:
         await until(lambda: len(fleet.deaths) == 2)
 
-        assert [(kind["wanted"], kind["ready"], kind["trouble"]) for kind in pool.status()] == [(2, 2, None)]
+        (line,) = pool.status()
+        assert (line["wanted"], line["ready"], line["starting"], line["trouble"]) == (2, 2, 0, None)
 
 
 async def test_a_dead_worker_is_told_to_the_ledger_and_replaced() -> None:
     fleet, ledger = Fleet(), Ledger()
     async with Running(fleet, ledger):
         await until(lambda: len(fleet.deaths) == 2)
-        fleet.deaths["new1"].set_result(Death(fault=True, detail="killed"))
-        await until(lambda: "new3" in fleet.deaths)
+        first = fleet.started[0]
+        killed(fleet, first)
+        await until(lambda: len(fleet.deaths) == 3)
 
-    assert ledger.lost == [("new1", True)]
+    assert ledger.lost == [(first, True)]
 
 
-async def test_a_ledger_that_cannot_record_it_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.pool.RESTART_PAUSE", 0.001)
+async def test_a_ledger_that_cannot_record_it_is_told_again() -> None:
     fleet, ledger = Fleet(), Ledger()
-    ledger.refusals = 3
     async with Running(fleet, ledger):
         await until(lambda: len(fleet.deaths) == 2)
-        fleet.deaths["new1"].set_result(Death(fault=True, detail="killed"))
+        first = fleet.started[0]
+        ledger.refusals = 6
+        killed(fleet, first)
         await until(lambda: bool(ledger.lost))
 
-    assert (ledger.lost, ledger.refusals) == ([("new1", True)], 0)
+    assert (ledger.lost, ledger.refusals) == ([(first, True)], 0)
 
 
 async def test_a_worker_is_replaced_while_the_ledger_cannot_be_told() -> None:
     fleet, ledger = Fleet(), Ledger()
-    ledger.refusals = 1000
+    ledger.refusals = 100_000
     async with Running(fleet, ledger):
         await until(lambda: len(fleet.deaths) == 2)
-        fleet.deaths["new1"].set_result(Death(fault=True, detail="killed"))
-        await until(lambda: "new3" in fleet.deaths)
+        killed(fleet, fleet.started[0])
+        await until(lambda: len(fleet.deaths) == 3)
 
     assert ledger.lost == []
 
 
 async def test_its_next_life_adopts_the_workers_that_are_there() -> None:
-    fleet, ledger = Fleet(("old1", "cpu1"), ("old2", "cpu1")), Ledger("old1", "old2")
-    async with Running(fleet, ledger):
+    fleet = Fleet(Found("old1", "cpu1", "here"), Found("old2", "cpu1", "here"))
+    ledger = Ledger(old1=1, old2=1)
+    async with Running(fleet, ledger) as pool:
         await until(lambda: fleet.deaths.keys() == {"old1", "old2"})
+        await until(lambda: pool.status()[0]["ready"] == 2)
 
-    assert fleet.started == 0
+    assert fleet.started == []
     assert ledger.lost == []
 
 
 async def test_replicas_that_hold_claims_are_not_its_to_report() -> None:
-    fleet, ledger = Fleet(), Ledger("replica-1", "gone")
+    fleet, ledger = Fleet(), Ledger(**{"replica-1": 1, "gone": 1})
     async with Running(fleet, ledger):
         await until(lambda: bool(ledger.lost))
 
@@ -206,40 +202,99 @@ async def test_replicas_that_hold_claims_are_not_its_to_report() -> None:
 
 
 async def test_it_reports_those_that_died_while_no_pool_watched() -> None:
-    fleet, ledger = Fleet(("old1", "cpu1")), Ledger("old1", "dead")
+    fleet, ledger = Fleet(Found("old1", "cpu1", "here")), Ledger(old1=1, dead=2)
     async with Running(fleet, ledger):
-        await until(lambda: len(fleet.deaths) == 2)
+        await until(lambda: len(fleet.deaths) == 2 and bool(ledger.lost))
 
     assert ledger.lost == [("dead", True)]
 
 
-async def test_it_begins_while_the_ledger_starts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.pool.RESTART_PAUSE", 0.001)
-    fleet, ledger = Fleet(), Ledger("gone")
-    ledger.refusals = 3
-    async with Running(fleet, ledger):
-        await until(lambda: bool(ledger.lost) and len(fleet.deaths) == 2)
-
-    assert ledger.lost == [("gone", True)]
-
-
-async def test_it_stops_workers_of_a_kind_that_is_not_wanted() -> None:
-    fleet = Fleet(("stray", "gpu9"))
+async def test_workers_of_a_kind_that_is_not_wanted_finish_what_they_hold() -> None:
+    fleet = Fleet(Found("stray", "cpu1.earlier", "here"))
     async with Running(fleet, Ledger()):
-        await until(lambda: len(fleet.deaths) == 2)
+        await until(lambda: len(fleet.deaths) == 3)
+        await until(lambda: bool(fleet.drained))
 
-    assert fleet.stopped == ["stray"]
+    assert fleet.drained == [("stray", None)]
 
 
-async def test_a_worker_that_does_not_start_is_tried_again_and_its_reason_is_shown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cluster.pool.RESTART_PAUSE", 0.05)
+async def test_a_worker_that_does_not_start_is_tried_again_and_its_reason_is_shown() -> None:
     fleet = Fleet()
-    fleet.refusals = 2
+    fleet.refusals = 4
     async with Running(fleet, Ledger()) as pool:
         await until(lambda: fleet.refusals == 0)
         assert "no model" in str(pool.status()[0]["trouble"])
         await until(lambda: len(fleet.deaths) == 2)
+        await until(lambda: pool.status()[0]["trouble"] is None)
 
-        assert pool.status()[0]["trouble"] is None
+
+async def test_from_nothing_to_work_and_back_to_nothing() -> None:
+    fleet, ledger = Fleet(kinds=(STEADY,)), Ledger()
+    async with Running(fleet, ledger, ELASTIC, Rules(idle=0.05, patience=60)) as pool:
+        await asyncio.sleep(0.05)
+        assert fleet.started == []
+
+        ledger.queue(9)
+        await until(lambda: len(fleet.deaths) == 3)  # of three slots each
+        assert "9 queued" in str(pool.status()[0]["why"])
+
+        ledger.queue(0, running=9)
+        ledger.held = dict.fromkeys(fleet.started, 3)
+        await asyncio.sleep(0.1)
+        assert fleet.drained == []
+
+        ledger.queue(0)
+        ledger.held = {}
+        await until(lambda: len(ledger.lost) == 3)
+        assert {id for id, _ in fleet.drained} == set(fleet.started)
+
+
+async def test_a_spot_node_that_does_not_come_is_not_waited_for_beyond_patience() -> None:
+    fleet, ledger = Fleet(kinds=(SPOT, STEADY)), Ledger()
+    fleet.hung.add("spot")
+    ledger.queue(3)
+    async with Running(fleet, ledger, ELASTIC, Rules(idle=60, patience=0.1)):
+        await until(lambda: bool(fleet.where))
+        assert set(fleet.where.values()) == {"spot"}
+        await until(lambda: bool(fleet.deaths))
+
+    (ready,) = fleet.deaths
+    assert fleet.where[ready] == "steady"
+    assert fleet.withdrawn
+
+
+async def test_workers_of_a_node_that_goes_are_replaced_before() -> None:
+    fleet, ledger = Fleet(kinds=(STEADY,)), Ledger()
+    ledger.queue(0, running=3)
+    async with Running(fleet, ledger, ELASTIC) as pool:
+        await until(lambda: len(fleet.deaths) == 1)
+        (first,) = fleet.started
+        ledger.held = {first: 3}
+        fleet.leaving = frozenset([f"node of {first}"])
+        await until(lambda: len(fleet.deaths) == 2)
+
+        (line,) = pool.status()
+        assert (line["ready"], line["draining"]) == (1, 1)
+    assert fleet.drained == []  # it knows, and ends by itself
+
+
+async def test_nobody_is_ended_while_the_ledger_does_not_say_what_there_is_to_do() -> None:
+    fleet, ledger = Fleet(kinds=(STEADY,)), Ledger()
+    ledger.queue(3)
+    async with Running(fleet, ledger, ELASTIC, Rules(idle=0.01, patience=60)):
+        await until(lambda: len(fleet.deaths) == 1)
+        ledger.queue(0)
+        ledger.refusals = 100_000
+        await asyncio.sleep(0.1)
+        assert fleet.drained == []
+
+
+async def test_steps_that_ask_for_a_gpu_get_workers_of_their_own_where_there_are_some() -> None:
+    fleet, ledger = Fleet(kinds=(STEADY, NodeKind("gpu", {"CPU": 1, "GPU": 1}, max_nodes=1))), Ledger()
+    ledger.queue(2, lane=Lane(shape=Resources(gpus=1)).text)
+    async with Running(fleet, ledger, ELASTIC) as pool:
+        await until(lambda: len(fleet.deaths) == 1)
+
+        runs, steps = pool.status()
+        assert (runs["wanted"], steps["wanted"], steps["kind"], steps["agents"]) == (0, 1, "gpu1-little", ["little"])
+    assert set(fleet.where.values()) == {"gpu"}

@@ -20,8 +20,9 @@ from agents.ids import new_id
 from cluster.actors import HEAD, LedgerPlan, Place, start_ledger, start_pool
 from cluster.errors import Unavailable
 from cluster.fleet import PoolPlan
-from cluster.pool import kinds
+from cluster.kinds import kinds
 from cluster.remote import POOL, Remote, RemoteLedger
+from cluster.situation import Rules
 from cluster.stores import store_at
 from cluster.task import Submission, Task
 
@@ -104,15 +105,17 @@ def background(
     store: str = "",
     place: Place | None = None,
     orphaned_after: float = 12.0,
+    rules: Rules | None = None,
 ) -> Iterator[Background]:
     """Ledger, pool and workers for these agents; the cluster they run on is the caller's. `store`: a URL, '' for a
-    file in the folder; `place`: the ledger's, else the head."""
+    file in the folder; `place`: the ledger's, else the head; `rules`: of a pool on nodes that come and go."""
     where = store or str(folder / "ledger.db")
     owner = store_at(where).take(create=True)
     start_ledger(LedgerPlan(where, owner.store_id, owner.generation), place or HEAD)
-    found = kinds(Catalog.load(references).values(), workers, cpus=2)
-    plan = PoolPlan(tuple(found), str(folder / "artifacts"), str(folder / "logs"), orphaned_after=orphaned_after)
-    start_pool(plan)
+    bounds, cpus = ((workers, workers), 2.0) if rules is None else ((0, workers), None)
+    found = kinds(Catalog.load(references).values(), bounds, cpus)
+    places = (str(folder / "artifacts"), str(folder / "logs"))
+    start_pool(PoolPlan(tuple(found), *places, rules=rules or Rules(), orphaned_after=orphaned_after))
     yield Background(folder, RemoteLedger())
 
 

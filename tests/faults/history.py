@@ -199,7 +199,7 @@ async def read(ledger: RemoteLedger, told: Told, trace: Path) -> History:
     while page := await ledger.tasks("", Filter(), tasks[-1].id if tasks else None, PAGE):
         tasks += page
     lives = {task.id: await _life(ledger, task) for task in tasks}
-    return History(told, lives, starts(trace), await ledger.holders())
+    return History(told, lives, starts(trace), list(await ledger.holders()))
 
 
 async def _life(ledger: RemoteLedger, task: Task) -> Life:
