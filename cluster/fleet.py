@@ -29,7 +29,7 @@ from .durable import RESULT_BYTES
 from .errors import Unavailable
 from .kinds import Kind
 from .lanes import lines_of
-from .nodekinds import SPOT, Market, NodeKind, kind_of, known
+from .nodekinds import SPOT, Market, NodeKind, kind_of, known, priced
 from .pool import Death, Found, Ground, StartFailed
 from .remote import NAMESPACE, POOL, Remote, RemoteLink
 from .shapes import ray_options
@@ -269,13 +269,9 @@ class RayFleet:
 
 
 def brought(told: tuple[NodeKind, ...]) -> tuple[NodeKind, ...]:
-    """The kinds of nodes that come and go: those of the autoscaler, at the prices of the operator; where there is none,
-    those that the operator told of."""
-    found = nodes.node_kinds()
-    if found is None:
-        return told
-    prices = {kind.name: kind.price for kind in told}
-    return tuple(replace(kind, price=prices.get(kind.name)) for kind in found)
+    """The kinds of nodes that come and go: those of the autoscaler, at the prices that the operator told; where there
+    is none, those that the operator told of."""
+    return tuple(priced(nodes.node_kinds(), told))
 
 
 def die() -> None:

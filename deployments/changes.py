@@ -16,6 +16,8 @@ from .up import Order
 FIXED = frozenset({"serve.host", "serve.port", "serve.dashboard", "store.url", "artifacts.url"})
 """Settings that are decided by `up`, once and for all that runs."""
 
+STAYS = "  (only by `down` and `up`)"
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -40,7 +42,7 @@ class Changes:
             *(f"~ {name}{why}" for name in self.changed),
             *(f"- {name}" for name in self.removed),
             *self.settings,
-            *(f"{line}  (only by `down` and `up`)" for line in self.fixed),
+            *(f"{line}{STAYS}" for line in self.fixed),
         ]
 
 
@@ -65,7 +67,7 @@ def difference(record: Running, order: Order) -> list[str]:
     asked, there = set(order.references), set(record.agents.values())
     lines = [f"+ {reference}" for reference in sorted(asked - there)]
     lines += [f"- {reference}" for reference in sorted(there - asked)]
-    return [*lines, *(line for _, line in _settings(record, order))]
+    return [*lines, *(line + STAYS * (name in FIXED) for name, line in _settings(record, order))]
 
 
 def _settings(record: Running, order: Order) -> Iterator[tuple[str, str]]:
