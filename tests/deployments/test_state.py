@@ -8,7 +8,7 @@ import pytest
 
 from cluster.errors import StoreProblem
 from deployments.background import take_store
-from deployments.changes import difference
+from deployments.changes import STAYS, difference
 from deployments.settings import Settings
 from deployments.state import Busy, OtherStore, Running, StateFolder
 from deployments.up import Order
@@ -141,7 +141,7 @@ def test_a_second_up_names_agents_and_settings_that_differ_and_nothing_else(tmp_
     assert difference(record(), Order(state, other, {}, ("shop:Shop",))) == [
         "+ shop:Shop",
         "- m:Echo",
-        "serve.port: 8000 -> 9000  (only by `down` and `up`)",
+        f"serve.port: 8000 -> 9000{STAYS}",
     ]
 
 
@@ -153,7 +153,7 @@ def test_no_difference_shows_a_password(tmp_path: Path) -> None:
         found = record(settings=before.model_dump(exclude={"agents"}))
         return difference(found, Order(state, Settings.model_validate({"store": {"url": url}}), {"echo": "m:Echo"}))
 
-    assert lines(SERVER.replace("secret", "hidden")) == ["store.url: another password  (only by `down` and `up`)"]
+    assert lines(SERVER.replace("secret", "hidden")) == [f"store.url: another password{STAYS}"]
     assert lines("postgresql://bob:hidden@db/x") == [
-        "store.url: 'postgresql://ada:***@db.example:5432/tasks' -> 'postgresql://bob:***@db/x'  (only by `down` and `up`)"
+        f"store.url: 'postgresql://ada:***@db.example:5432/tasks' -> 'postgresql://bob:***@db/x'{STAYS}"
     ]
