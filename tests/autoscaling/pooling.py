@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,12 +14,12 @@ from cluster.task import State
 from tests.faults.background import Background, background
 
 from .harness import Cluster, autoscaled
-from .work import Length, Nap, Render
+from .work import Both, Length, Nap, Render
 
 T = TypeVar("T")
 
 IDLE = 4.0  # seconds that a worker stays that has nothing to do
-AGENTS = [f"{agent.__module__}:{agent.__name__}" for agent in (Nap, Render)]
+AGENTS = [f"{agent.__module__}:{agent.__name__}" for agent in (Nap, Render, Both)]
 
 
 class Site:
@@ -29,11 +29,11 @@ class Site:
         self.cluster = cluster
         self._back = back
 
-    def nap(self, agent: str, *seconds: float, within: float = 90) -> list[str]:
+    def nap(self, agent: str, *seconds: float, within: float = 120) -> list[Any]:
         """On which kinds of nodes these naps went by."""
-        return self.wait(self._nap(agent, seconds, within))
+        return asyncio.run(self._nap(agent, seconds, within))
 
-    async def _nap(self, agent: str, seconds: tuple[float, ...], within: float) -> list[str]:
+    async def _nap(self, agent: str, seconds: tuple[float, ...], within: float) -> list[Any]:
         ids = await self._back.submit(agent, *(Length(seconds=each) for each in seconds))
         async with asyncio.timeout(within):
             tasks = await self._back.ended(ids)
@@ -46,10 +46,6 @@ class Site:
     def gone(self) -> bool:
         """Whether nothing is left but the head."""
         return not self.cluster.machines() and not self.cluster.nodes()
-
-    @staticmethod
-    def wait(work: Awaitable[T]) -> T:
-        return asyncio.run(work)  # type: ignore[arg-type]
 
 
 @contextmanager

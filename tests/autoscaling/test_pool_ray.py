@@ -34,6 +34,7 @@ def test_from_nothing_to_many_and_back_to_nothing(site: Site) -> None:
     assert {line["wanted"] for line in pool_status()} == {0}
 
 
+@pytest.mark.long
 def test_what_needs_a_gpu_runs_on_one_and_nothing_else_starts_one(site: Site) -> None:
     assert set(site.nap("render", 0.1, 0.1)) == {"gpu"}
     assert not site.cluster.machines("cpu")
@@ -42,3 +43,11 @@ def test_what_needs_a_gpu_runs_on_one_and_nothing_else_starts_one(site: Site) ->
     site.until(site.gone)
     assert set(site.nap("nap", 0.1)) == {"spot"}
     assert not site.cluster.machines("gpu")
+
+
+@pytest.mark.long
+def test_a_task_whose_steps_need_both_uses_both(site: Site) -> None:
+    ((thought, drawn, told),) = site.nap("both", 0.1)
+
+    assert drawn == "gpu"
+    assert {thought, told} == {"spot"}

@@ -38,3 +38,16 @@ class Render(Nap):
 
     name = "render"
     background = Background(resources=Resources(gpus=1), slots=4)
+
+
+class Both(Agent[Length, list[str]]):
+    """Thinks on a CPU, draws on a GPU, and goes on thinking; says on which kind of node each was."""
+
+    name = "both"
+    realtime = None
+    background = Background(resources=Resources(cpus=1))
+
+    async def run(self, ctx: Context, length: Length) -> list[str]:
+        thought = await ctx.step("think", nap, length.seconds)
+        drawn = await ctx.step("draw", nap, length.seconds, resources=Resources(gpus=1))
+        return [thought, drawn, await ctx.step("think", nap, length.seconds)]

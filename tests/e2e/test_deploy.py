@@ -126,7 +126,11 @@ def test_new_code_and_another_agent_come_while_callers_ask_and_a_task_runs(shop:
     assert shop.house.json("deploy", *shop.settings) == {"changes": [], "applied": False}
 
 
+@pytest.mark.long
 def test_an_agent_that_goes_leaves_its_tasks_and_says_why_they_wait(shop: Shop) -> None:
+    shop.sell(SHOP.replace("first", "third"))
+    shop.serve(shop="shopping:Shop", echo="agents.library.echo:Echo")
+    shop.house.run("deploy", *shop.settings)
     due = datetime.now(UTC) + timedelta(seconds=20)
     id = shop.house.json("submit", "shop", "0", "--run-at", due.isoformat())["id"]
     shop.serve(echo="agents.library.echo:Echo")
@@ -139,17 +143,18 @@ def test_an_agent_that_goes_leaves_its_tasks_and_says_why_they_wait(shop: Shop) 
 
     shop.serve(shop="shopping:Shop")
     shop.house.run("deploy", *shop.settings)
-    assert shop.house.lines("watch", id)[-1]["data"] == {"output": "second"}
+    assert shop.house.lines("watch", id)[-1]["data"] == {"output": "third"}
 
 
 def test_code_that_cannot_be_loaded_changes_nothing(shop: Shop) -> None:
+    before = shop.task(0)
     shop.sell("import nothing_of_this_name\n")
 
     ended = shop.house.end("deploy", *shop.settings)
 
     assert ended.returncode == 1
     assert "nothing_of_this_name" in ended.stderr
-    assert shop.task(0) == shop.house.json("run", "shop", "0") == "second"
+    assert shop.task(0) == shop.house.json("run", "shop", "0") == before
 
 
 def test_what_only_up_can_decide_is_refused(shop: Shop) -> None:
