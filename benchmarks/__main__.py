@@ -9,7 +9,7 @@ import platform
 import sys
 from typing import Any
 
-from . import background, job, ledger, probe, realtime
+from . import background, elastic, job, ledger, probe, realtime
 from .ledger import Sizes
 from .local import ECHO, rubato
 from .marks import marks, table
@@ -19,6 +19,7 @@ PARTS = {
     "realtime": ("realtime",),
     "background": ("background",),
     "job": ("job",),
+    "pool": ("pool",),
     "ledger": ("ledger",),
 }
 
@@ -37,7 +38,8 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rubato bench", description=__doc__)
     help = (
-        "all: real time and the ledger. background: two figures of the ledger, in a minute. job: a file, by its driver."
+        "all: real time and the ledger. background: two figures of the ledger, in a minute. job: a file, by its "
+        "driver. pool: machines that come and go."
     )
     parser.add_argument("what", nargs="?", choices=PARTS, default="all", help=help)
     parser.add_argument(
@@ -73,7 +75,12 @@ def _job(options: argparse.Namespace) -> dict[str, Any]:
         return {"job": job.measure(local)}
 
 
-MEASURES = {"realtime": _realtime, "background": _background, "job": _job, "ledger": _ledger}
+def _pool(options: argparse.Namespace) -> dict[str, Any]:
+    _say(f"pool: {elastic.TASKS} tasks on machines that come and go, one of which is taken away")
+    return {"pool": elastic.measure()}
+
+
+MEASURES = {"realtime": _realtime, "background": _background, "job": _job, "pool": _pool, "ledger": _ledger}
 
 
 def _machine() -> dict[str, Any]:

@@ -17,6 +17,8 @@ REFUSED_MS = 50.0  # what "at once" is
 GROWTH_MB = 20.0  # that memory may grow by in a minute of overload
 BACKGROUND_RATE = 5_000  # tasks/s
 JOB_MB = 300  # that the driver of a job may have, however many lines
+FIRST_RESULT_SECONDS = 15.0  # of work that comes where there is no node
+GONE_SECONDS = 30.0  # from the last result until no node is left
 FDATASYNC_RATE = 500  # a second: below it, marks in absolute figures say nothing about the software
 
 BATCHES_RATE = 8_000  # tasks/s
@@ -45,9 +47,20 @@ def marks(found: Found) -> dict[str, Mark]:
     for order, job in found.get("job", {}).items():
         made[f"job_{order}_driver_mb"] = at_most(JOB_MB, job["driver_mb"])
         made[f"job_{order}_lines_missing"] = at_most(0, job["lines"] - job["recorded"])
+    if "pool" in found:
+        made |= {f"pool_{name}": mark for name, mark in _pool(found["pool"]).items()}
     if "ledger" in found:
         made |= {f"ledger_{name}": mark for name, mark in _ledger(found["ledger"]).items()}
     return made
+
+
+def _pool(pool: Found) -> dict[str, Mark]:
+    return {
+        "first_result_s": at_most(FIRST_RESULT_SECONDS, pool["first_result_s"]),
+        "nodes_gone_after_s": at_most(GONE_SECONDS, pool["nodes_gone_after_s"]),
+        "tasks_lost": at_most(0, pool["lost"]),
+        "attempts_counted_twice": at_most(0, pool["attempts_counted_twice"]),
+    }
 
 
 def at_least(mark: float, got: float, fdatasync: Found | None = None) -> Mark:

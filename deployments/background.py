@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import raylocal
+from cluster.nodekinds import known
 from cluster.places import on_server
 from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
 
 from .codemark import code_mark, python_path
+from .fitting import check_fits
 from .pooltable import PoolTable
 from .settings import RetentionTable, Settings
 from .state import StateFolder
@@ -95,6 +97,13 @@ def ask_ledger(method: str, *arguments: Any) -> Any:
             if time.monotonic() > ends:
                 raise
         time.sleep(POLL)
+
+
+def check_room(catalog: Catalog, table: PoolTable) -> None:
+    """Raises NoSuchNode where some agent's worker or replica fits on no node that is there or may come."""
+    from cluster import fleet, nodes
+
+    check_fits(catalog, known(fleet.brought(tuple(table.node_kinds())), nodes.nodes()))
 
 
 def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:

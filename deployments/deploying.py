@@ -42,6 +42,7 @@ def deploy(record: Running, order: Order, found: Changes, catalog: Catalog, phas
     with phases.phase("connect"):
         node = connect(record, order)
         opens = is_loopback(foreground.host_of(order.settings.serve.host))
+        background.check_room(catalog, order.settings.pool)
     env = None if record.ours else leaving.runtime_env()
     site = Site(order, phases, catalog, node, env)
     _background(site)

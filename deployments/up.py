@@ -159,6 +159,7 @@ def _listen(host: str, port: int, phases: Phases) -> str:
 def _fill_background(site: Site, *, opens: bool) -> tuple[str, Admission]:
     order, phases = site.order, site.phases
     with phases.phase("open the ledger"):
+        background.check_room(site.catalog, order.settings.pool)
         store = background.take_store(order.state, order.settings.store.url)
         background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
         admission = admit(background.ask_ledger, order.admin_key, opens=opens)

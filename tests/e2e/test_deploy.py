@@ -48,6 +48,11 @@ class Shop:
     def sell(self, code: str) -> None:
         self._code.write_text(code)
 
+    @property
+    def sold(self) -> str:
+        """The code that lies there."""
+        return self._code.read_text()
+
     def serve(self, **agents: str) -> None:
         self._settings.write_text("".join(f'[agents.{name}]\nagent = "{at}"\n' for name, at in agents.items()))
 
@@ -166,3 +171,15 @@ def test_what_only_up_can_decide_is_refused(shop: Shop) -> None:
     assert ended.returncode == 1
     assert "serve.host: '127.0.0.1' -> '127.0.0.9'" in ended.stderr
     assert "down" in ended.stderr
+
+
+def test_an_agent_that_no_node_can_hold_is_refused_with_what_each_lacks(shop: Shop) -> None:
+    before = shop.task(0)
+    shop.sell(SHOP.replace('name = "shop"', 'name = "shop"; background = Background(resources=Resources(gpus=8))'))
+    shop.sell(shop.sold.replace("import Agent, Context", "import Agent, Background, Context, Resources"))
+
+    ended = shop.house.end("deploy", *shop.settings)
+
+    assert ended.returncode == 1
+    assert "a worker of shop needs 8 GPU, and no kind of node can ever hold that: here (has no GPU)" in ended.stderr
+    assert shop.task(0) == before
