@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import secrets
 import shutil
 import socket
@@ -135,6 +136,7 @@ def join(address: str, root: Path, python_path: list[Path]) -> str:
         )
     os.environ["RAY_AUTH_MODE"] = auth_mode(os.environ, Path.home())
     check_listens(address)
+    check_admits(address)
     import ray
 
     from .remote import NAMESPACE
@@ -149,6 +151,32 @@ def join(address: str, root: Path, python_path: list[Path]) -> str:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RayProblem(f"RAY_ADDRESS={address} cannot be joined: {error}") from error
     return str(ray.get_runtime_context().get_node_id())
+
+
+def check_admits(address: str) -> None:
+    """Raises RayProblem where the cluster there does not take our token, or runs on another Ray or Python: what Ray
+    itself says of these comes late, and in many lines."""
+    import ray
+    from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # it is compiled, and has no types
+    from ray.exceptions import AuthenticationError, RayError
+
+    try:
+        told = GcsClient(address=address).internal_kv_get(CLUSTER_METADATA_KEY, namespace=b"cluster", timeout=10)
+    except AuthenticationError:
+        raise RayProblem(
+            f"RAY_ADDRESS={address} asks for the token of its cluster: name it in RAY_AUTH_TOKEN, or a file with it in"
+            " RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token"
+        ) from None
+    except RayError as error:
+        raise RayProblem(f"RAY_ADDRESS={address} cannot be joined: {error}") from error
+    theirs, ours = json.loads(told or "{}"), {"ray": ray.__version__, "python": platform.python_version()}
+    for what, version in ours.items():
+        other = theirs.get(f"{what}_version", version)
+        if other != version:
+            raise RayProblem(
+                f"RAY_ADDRESS={address} runs on {what.capitalize()} {other}, and not on {version} as this does"
+            )
 
 
 def check_is_head(node: str) -> None:
