@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
 
@@ -46,9 +46,11 @@ class AgentTable(Table):
 
 class StoreTable(Table):
     """Where the ledger keeps its tasks: the path of a SQLite file, or a postgresql:// URL; '' is `ledger.db` in the
-    state folder."""
+    state folder. With `takeover` "when_ready" a cluster that Ray Serve was told of takes it, once all its applications
+    run, from the cluster that has it; else only `up` and `deploy` do so."""
 
     url: str = ""
+    takeover: Literal["never", "when_ready"] = "never"
 
     @field_validator("url")
     @classmethod

@@ -70,6 +70,8 @@ def check_place(settings: Settings, env: Mapping[str, str], *, opens: bool) -> N
     wrong = []
     if not on_server(settings.store.url):
         wrong.append("the store must be a PostgreSQL: let the head's environment name it as RUBATO_STORE_URL")
+    if settings.store.takeover != "when_ready":
+        wrong.append('[store] takeover must be "when_ready": this cluster takes the store from whichever has it')
     if not settings.artifacts.url:
         wrong.append("[artifacts] url must name a folder that every node mounts, or a URL that each of them reaches")
     if STATE not in env:

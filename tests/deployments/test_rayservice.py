@@ -11,8 +11,14 @@ from deployments.rayservice import agent, texts
 from deployments.settings import ArtifactsTable, Settings, SettingsProblem, StoreTable
 from deployments.starter import STATE, Unfit, check_place
 
-GOOD = Settings(store=StoreTable(url="postgresql://db/rubato"), artifacts=ArtifactsTable(url="/artifacts"))
+STORE = StoreTable(url="postgresql://db/rubato", takeover="when_ready")
+GOOD = Settings(store=STORE, artifacts=ArtifactsTable(url="/artifacts"))
 KEY = f"rbt_{'0' * 32}_{'0' * 64}"
+
+
+def stored(**changes: str) -> Settings:
+    """Good settings with another [store]."""
+    return GOOD.model_copy(update={"store": STORE.model_copy(update=changes)})
 
 
 def test_the_arguments_of_a_builder_come_in_their_order() -> None:
@@ -49,9 +55,10 @@ def test_a_place_where_everything_outlives_a_node_is_taken() -> None:
 @pytest.mark.parametrize(
     ("settings", "env", "opens", "missing"),
     [
-        (Settings(artifacts=GOOD.artifacts), {STATE: "/state"}, True, "RUBATO_STORE_URL"),
-        (GOOD.model_copy(update={"store": StoreTable(url="/a/ledger.db")}), {STATE: "/state"}, True, "a PostgreSQL"),
-        (Settings(store=GOOD.store), {STATE: "/state"}, True, "[artifacts] url"),
+        (stored(url=""), {STATE: "/state"}, True, "RUBATO_STORE_URL"),
+        (stored(url="/a/ledger.db"), {STATE: "/state"}, True, "a PostgreSQL"),
+        (stored(takeover="never"), {STATE: "/state"}, True, "[store] takeover"),
+        (Settings(store=STORE), {STATE: "/state"}, True, "[artifacts] url"),
         (GOOD, {}, True, STATE),
         (GOOD, {STATE: "/state", "RUBATO_ADMIN_KEY": " "}, False, "RUBATO_ADMIN_KEY must be"),
     ],

@@ -33,6 +33,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 SETTINGS = """
 [agents.echo]
 agent = "agents.library.echo:Echo"
+[store]
+takeover = "when_ready"
 [artifacts]
 url = "artifacts"
 [pool]

@@ -25,6 +25,8 @@ SETTINGS = """
 agent = "tests.faults.laborers:Hauler"
 [agents.echo]
 agent = "agents.library.echo:Echo"
+[store]
+takeover = "when_ready"
 [artifacts]
 url = "artifacts"
 [pool]

@@ -9,7 +9,7 @@ import pytest
 
 from agents.catalog import Catalog
 from deployments.ingress import Ports, serve_env
-from deployments.settings import Settings, StoreTable, load
+from deployments.settings import Settings, load
 from deployments.starter import STATE, check_place
 from tests.deployments.test_rayservice import KEY
 
@@ -59,7 +59,8 @@ def test_the_settings_load_and_suit_a_cluster(overlay: str, tmp_path: Path) -> N
     settings = settings_of(overlay, tmp_path)
     state = config_map(overlay, "rubato-env")[STATE]
 
-    stored = settings.model_copy(update={"store": StoreTable(url="postgresql://db/rubato")})
+    store = settings.store.model_copy(update={"url": "postgresql://db/rubato"})
+    stored = settings.model_copy(update={"store": store})
     check_place(stored, {STATE: state, "RUBATO_ADMIN_KEY": KEY}, opens=False)
     assert settings.serve.host == "0.0.0.0"
 
