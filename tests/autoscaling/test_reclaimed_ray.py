@@ -92,6 +92,7 @@ async def lapsed(rubato: Background) -> int:
     return sum((await rubato.ledger.figures()).lost_leases.values())
 
 
+@pytest.mark.long
 async def test_with_notice_each_step_ends_or_is_cut_in_time_and_nothing_runs_twice(
     cluster: Cluster, scene: Scene, record_property: Report
 ) -> None:

@@ -10,7 +10,7 @@ from benchmarks import ledger, postgres, redis_server
 from benchmarks.ledger import Sizes
 from benchmarks.marks import marks
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
 
 SIZES = Sizes(tasks=40, batch=10, rounds=1, tasks_of_steps=20, one_at_a_time=5, backlog=50, probe_seconds=0.05)
 

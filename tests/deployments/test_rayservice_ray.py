@@ -28,7 +28,7 @@ from tests.raycluster import ROOT, Cluster, ray_cluster
 
 from .serving_contract import until
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(300)]
 
 SETTINGS = """
 [agents.echo]

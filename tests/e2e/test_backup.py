@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.commands import House, house
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(900)]
 
 QUEUED = 200  # tasks that are due only after the backup
 AHEAD = 60.0  # seconds until they are

@@ -82,6 +82,7 @@ def test_a_ray_job_that_is_killed_goes_on_and_neither_loses_nor_doubles_a_line(
     assert running.json("status")["tasks"]["completed"] - before == LINES
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_the_ray_job_which_cancels_what_is_in_flight(running: House, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "x"}\n' * 200)
@@ -105,6 +106,7 @@ def test_ctrl_c_stops_the_ray_job_which_cancels_what_is_in_flight(running: House
     assert len(records(out)) == 200
 
 
+@pytest.mark.long
 def test_ray_itself_can_submit_the_driver_which_finds_the_gateway(running: House, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "x"}\n' * 20)

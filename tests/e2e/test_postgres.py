@@ -54,6 +54,7 @@ def test_the_tasks_outlive_the_ledger_down_and_the_server(tmp_path: Path, postgr
         assert password not in up.stderr + up.stdout + down.stderr + again.stderr
 
 
+@pytest.mark.long
 def test_a_store_that_cannot_be_had_is_named_in_a_sentence_and_nothing_stays(
     tmp_path: Path, own_postgres: OwnServer
 ) -> None:

@@ -177,6 +177,7 @@ def test_down_of_what_is_not_up_is_no_error(tmp_path: Path) -> None:
         made.run("status", code=1)
 
 
+@pytest.mark.long
 def test_an_up_after_a_crash_of_everything_starts_anew_and_keeps_every_task(tmp_path: Path) -> None:
     with house(tmp_path) as made:
         assert made.up().returncode == 0

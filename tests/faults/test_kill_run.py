@@ -43,7 +43,8 @@ async def test_whoever_is_killed_each_task_ends_once(on_sqlite: Site, seconds: i
     await run(on_sqlite, seconds, record_property, lambda roll: {})
 
 
-@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [120])
 async def test_whoever_is_killed_with_its_postgresql_each_task_ends_once(
     on_postgres: Site, own_postgres: OwnServer, seconds: int, record_property: Say
 ) -> None:

@@ -55,6 +55,7 @@ async def kept(rubato: Background, id: str) -> tuple[Task | None, list[Step] | N
     return await rubato.ledger.task("", id), await rubato.ledger.steps("", id), page.events
 
 
+@pytest.mark.long
 async def test_a_worker_that_wakes_after_its_lease_changes_nothing(rubato: Background, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     tasks, worker = await held_in_their_second_steps(rubato, trace)

@@ -59,6 +59,7 @@ async def test_while_another_holds_the_file_callers_are_told_to_come_again(
     assert on_sqlite.told.replays > asked
 
 
+@pytest.mark.long
 async def test_while_the_disk_is_full_callers_are_told_to_come_again(on_sqlite: Site, record_property: Say) -> None:
     asked = on_sqlite.told.replays
     pid: int = await Remote(LEDGER).call("pid", patience=10)
