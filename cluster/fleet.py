@@ -198,21 +198,23 @@ class RayFleet:
             enable_task_events=False,
             **ray_options(kind.resources, node),
         )
-        return await self._ready(id, actor.remote(id, kind, self._plan))
+        return await self._ready(id, actor.remote(id, kind, self._plan), adopted=False)
 
     async def join(self, found: Found) -> str:
         handle = self._handle(found.id)
         if handle is None:
             raise StartFailed("it was gone already")
-        return await self._ready(found.id, handle)
+        return await self._ready(found.id, handle, adopted=True)
 
-    async def _ready(self, id: str, handle: Any) -> str:
-        """The worker's node, once it takes work; what does not come up, or is not waited for any more, is ended."""
+    async def _ready(self, id: str, handle: Any, *, adopted: bool) -> str:
+        """The worker's node, once it takes work. What does not come up, or is not waited for any more, is ended; one
+        that is adopted may only be out of reach."""
         self._coming[id] = handle
         try:
             node = await self._comes_up(handle)
         except (RayActorError, RayTaskError, TimeoutError) as error:
-            ray.kill(handle)
+            if not adopted:
+                ray.kill(handle)
             raise StartFailed(_why(error)) from error
         except asyncio.CancelledError:
             ray.kill(handle)

@@ -249,7 +249,11 @@ class Pool:
             log.warning("worker %s of kind %s is gone: %s", member.id, member.kind, death.detail)
             self._later(self._tell_lost(member.id, fault=death.fault))  # its place waits for nobody
         except StartFailed as error:
-            self._pause(member.kind, str(error))
+            if member.adopted:
+                log.warning("worker %s of kind %s, which was there, is gone: %s", member.id, member.kind, error)
+                self._later(self._tell_lost(member.id, fault=False))
+            else:
+                self._pause(member.kind, str(error))
         finally:
             del self._roster.members[member.id]
             self._woken.set()

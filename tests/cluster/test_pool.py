@@ -42,6 +42,7 @@ class Fleet:
         self.leaving: frozenset[str] = frozenset()
         self.deaths: dict[str, asyncio.Future[Death]] = {}
         self.where: dict[str, str] = {}  # worker to the kind of node that it was asked for on
+        self.lost: set[str] = set()  # of those that were there
         self.refusals = 0
         self.hung: set[str] = set()  # kinds of nodes that do not come
         self.withdrawn: list[str] = []
@@ -71,6 +72,8 @@ class Fleet:
         return f"node of {id}"
 
     async def join(self, found: Found) -> str:
+        if found.id in self.lost:
+            raise StartFailed("its node does not answer")
         return f"node of {found.id}"
 
     async def watch(self, id: str) -> Death:
@@ -191,6 +194,16 @@ async def test_its_next_life_adopts_the_workers_that_are_there() -> None:
 
     assert fleet.started == []
     assert ledger.lost == []
+
+
+async def test_a_worker_that_went_with_its_node_while_no_pool_watched_is_told_to_the_ledger() -> None:
+    fleet, ledger = Fleet(Found("old1", "cpu1", "here")), Ledger(old1=1)
+    fleet.lost.add("old1")
+    async with Running(fleet, ledger) as pool:
+        await until(lambda: len(fleet.deaths) == 2)
+
+        assert pool.status()[0]["trouble"] is None
+    assert ledger.lost == [("old1", False)]
 
 
 async def test_replicas_that_hold_claims_are_not_its_to_report() -> None:
