@@ -26,6 +26,7 @@ from deployments.ingress import free_ports
 from deployments.replica import Links, Replica
 from deployments.verifier import Verifier
 from tests.deployments.callers import called_by
+from tests.deployments.driving import hosting
 from tests.deployments.ledgers import Direct, running_ledger
 
 
@@ -135,7 +136,7 @@ async def _serve(
     async def logs(tenant: str, task_id: str) -> list[LogLine]:
         return running.said.get(task_id, [])
 
-    async with running_ledger() as ledger:
+    async with running_ledger() as ledger, hosting() as host:
         agents = {name: entry.agent() for name, entry in catalog.items()}
         hello = Hello("w1", "cpu1", dict.fromkeys(agents, 4))
         link = Direct(ledger)
@@ -149,6 +150,8 @@ async def _serve(
             for name, entry in catalog.items()
             if entry.agent.realtime is not None
         }
+        for replica in replicas.values():
+            host(replica)
         door, verifier = Door(gateway, replicas), Verifier(ledger.keys_since, opens=True, sleep=_soon)
         reading = asyncio.create_task(verifier.run())
         server.config.app = Guard(door, verifier, gateway_needs) if guarded else called_by(door)
