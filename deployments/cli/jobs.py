@@ -41,6 +41,7 @@ def job(
     timeout: options.Timeout = None,
     max_attempts: options.MaxAttempts = None,
     limit_key: options.LimitKey = None,
+    market: options.Market = None,
     here: Here = False,
     detach: Detach = False,
     json: AsJson = False,
@@ -50,10 +51,10 @@ def job(
     """Run AGENT on each line of IN.jsonl as durable tasks, and write what comes of them to OUT.jsonl; the same command
     goes on where an interrupted one ended."""
     places = ["--", agent, input, out]
-    asked = options.arguments(
-        order, window, strict, cancel_on_interrupt, priority, tag, timeout, max_attempts, limit_key
+    asked = options.Asked(
+        order, window, strict, cancel_on_interrupt, priority, tag, timeout, max_attempts, limit_key, market
     )
-    driver = _start(asked, places, url, state, here=here or bool(url), detach=detach)
+    driver = _start(asked.arguments, places, url, state, here=here or bool(url), detach=detach)
     if detach:
         return
     from deployments.job.driving import follow

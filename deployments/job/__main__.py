@@ -35,14 +35,17 @@ def run(
     timeout: options.Timeout = None,
     max_attempts: options.MaxAttempts = None,
     limit_key: options.LimitKey = None,
+    market: options.Market = None,
     json: Json = False,
     url: Url = "",
     state: State = ROOT / ".rubato",
     key_once: KeyOnce = None,
 ) -> None:
     """Run AGENT on each line of IN.jsonl, and write what comes of it to OUT.jsonl."""
-    asked = options.of_tasks(priority, tag, timeout, max_attempts, limit_key)
-    wanted = Wanted(agent, input, out, order.value, asked, window, strict, cancel_on_interrupt)
+    asked = options.Asked(
+        order, window, strict, cancel_on_interrupt, priority, tag, timeout, max_attempts, limit_key, market
+    )
+    wanted = Wanted(agent, input, out, order.value, asked.of_tasks, window, strict, cancel_on_interrupt)
     listener = Programs() if json else People()
     try:
         key = find_key(os.environ, key_once)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -30,37 +30,45 @@ LimitKey = Annotated[
     str | None, typer.Option(metavar="KEY", help="Whose limits it counts against; by default the job has its own turn.")
 ]
 
+Market = Annotated[
+    str | None, typer.Option(metavar="MARKET", help="Nodes that its tasks may run on: any, spot or on_demand.")
+]
+
 WINDOW = 10_000
 
 
-def of_tasks(
-    priority: int, tags: list[str], timeout: float | None, max_attempts: int | None, limit_key: str | None
-) -> dict[str, Any]:
-    """The options that every task of the job has."""
-    asked = {
-        "priority": priority or None,
-        "tags": tags or None,
-        "timeout": timeout,
-        "max_attempts": max_attempts,
-        "limit_key": limit_key,
-    }
-    return {name: value for name, value in asked.items() if value is not None}
+class Asked(NamedTuple):
+    """What was said of a job."""
 
+    order: Order
+    window: int
+    strict: bool
+    cancel_on_interrupt: bool
+    priority: int
+    tags: list[str]
+    timeout: float | None
+    max_attempts: int | None
+    limit_key: str | None
+    market: str | None
 
-def arguments(
-    order: Order,
-    window: int,
-    strict: bool,
-    cancel_on_interrupt: bool,
-    priority: int,
-    tags: list[str],
-    timeout: float | None,
-    max_attempts: int | None,
-    limit_key: str | None,
-) -> list[str]:
-    """The same options on the driver's command line."""
-    said = {"order": order.value, "window": window, "priority": priority, "timeout": timeout}
-    said |= {"max-attempts": max_attempts, "limit-key": limit_key}
-    given = [f"--{name}={value}" for name, value in said.items() if value is not None]
-    flags = {"--strict": strict, "--cancel-on-interrupt": cancel_on_interrupt}
-    return [*given, *(flag for flag, on in flags.items() if on), *(f"--tag={tag}" for tag in tags)]
+    @property
+    def of_tasks(self) -> dict[str, Any]:
+        """The options that every task of the job has."""
+        asked = {
+            "priority": self.priority or None,
+            "tags": self.tags or None,
+            "timeout": self.timeout,
+            "max_attempts": self.max_attempts,
+            "limit_key": self.limit_key,
+            "market": self.market,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same on the driver's command line."""
+        said = {"order": self.order.value, "window": self.window, "priority": self.priority, "timeout": self.timeout}
+        said |= {"max-attempts": self.max_attempts, "limit-key": self.limit_key, "market": self.market}
+        given = [f"--{name}={value}" for name, value in said.items() if value is not None]
+        flags = {"--strict": self.strict, "--cancel-on-interrupt": self.cancel_on_interrupt}
+        return [*given, *(flag for flag, on in flags.items() if on), *(f"--tag={tag}" for tag in self.tags)]

@@ -93,7 +93,8 @@ def test_a_terminal_is_shown_a_bar(running: Whole, tmp_path: Path) -> None:
 
 
 def test_options_reach_the_driver(state: StateFolder) -> None:
-    asked = ("--priority=-3", "--tag=a b", "--tag=c", "--max-attempts=2", "--timeout=5", "--limit-key=me")
+    asked = ["--priority=-3", "--tag=a b", "--tag=c", "--max-attempts=2", "--timeout=5", "--limit-key=me"]
+    asked += ["--market=on_demand"]
 
     assert run(state, "parrot", "in.jsonl", "out.jsonl", *asked)[0] == 0
 
@@ -104,6 +105,7 @@ def test_options_reach_the_driver(state: StateFolder) -> None:
         "timeout": 5.0,
         "max_attempts": 2,
         "limit_key": "me",
+        "market": "on_demand",
     }
 
 

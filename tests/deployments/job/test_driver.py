@@ -210,6 +210,7 @@ def test_ctrl_c_cancels_what_is_in_flight_where_it_is_asked_to(running: Whole, t
         (("parrot", "in.jsonl", "there.jsonl"), 2, "there.jsonl is there already"),
         (("parrot", "nowhere://b/in.jsonl", "out.jsonl"), 2, "nowhere://b/in.jsonl: "),
         (("parrot", "in.jsonl", "out.jsonl", "--limit-key", "agent:x"), 1, "options.limit_key"),
+        (("parrot", "in.jsonl", "out.jsonl", "--market", "flea"), 1, "options.market"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_a_line(
