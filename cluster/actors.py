@@ -243,7 +243,8 @@ def _end(name: str) -> None:
 
 def start_pool(plan: PoolPlan) -> None:
     """Start the pool, which starts its workers by itself."""
-    _start(ray.remote(Pool), POOL, plan, HEAD, max_concurrency=10_000)  # each worker has a question open
+    env = {"runtime_env": {"py_modules": list(plan.modules)}} if plan.modules else {}  # workers have it from the pool
+    _start(ray.remote(Pool), POOL, plan, {**HEAD, **env}, max_concurrency=10_000)  # each has a question open
 
 
 def _start(actor: Any, name: str, plan: NamedTuple, place: Place, max_concurrency: int) -> None:

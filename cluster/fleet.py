@@ -26,6 +26,7 @@ from .claims import Hello
 from .collecting import collect_rarely
 from .draining import Lookout, Notices
 from .durable import RESULT_BYTES
+from .equipment import Equipment, equip
 from .errors import Unavailable
 from .kinds import Kind
 from .lanes import lines_of
@@ -55,6 +56,9 @@ class PoolPlan(NamedTuple):
     rules: Rules = Rules()
     orphaned_after: float = 60.0  # seconds without a ledger, after which a worker ends itself
     result_bytes: int = RESULT_BYTES  # that a run may record at once
+    equipment: Equipment = Equipment()  # of the workers
+    modules: tuple[str, ...] = ()  # that Ray brings to them, by its names
+    image: str = ""  # of the containers that they run in; '': in none
 
 
 class Worker:
@@ -63,6 +67,7 @@ class Worker:
     def __init__(self, id: str, kind: Kind, plan: PoolPlan) -> None:
         self._log = tasklog.TaskLog(Path(plan.log_folder), id)
         self._log.__enter__()  # left by the end of the process
+        equip(plan.equipment)
         catalog = Catalog.load(kind.references)
         agents = {name: catalog[name].agent() for name in catalog}
         for agent in agents.values():
@@ -197,6 +202,7 @@ class RayFleet:
             max_concurrency=100,
             enable_task_events=False,
             **ray_options(kind.resources, node),
+            **({"runtime_env": {"image_uri": self._plan.image}} if self._plan.image else {}),
         )
         return await self._ready(id, actor.remote(id, kind, self._plan), adopted=False)
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0, as always on those syste
 FOLDERS = Path("/tmp")  # not $TMPDIR: the sockets in it may have only short paths
 
 EXCLUDES = [".venv", ".git", ".rubato", ".mypy_cache", ".ruff_cache", ".pytest_cache", "/samples", "/tests"]
+PASSED = ["__pycache__", "node_modules", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"]  # of a user's
 KEYS = frozenset({"RUBATO_KEY", "RUBATO_ADMIN_KEY"})  # an agent's code is not to act as whoever started it
 
 
@@ -70,9 +71,13 @@ def make_token(file: Path) -> None:
             out.write(secrets.token_hex(32))
 
 
-def environment(cluster: str, token: Path, serve_env: Mapping[str, str], python_path: list[Path]) -> dict[str, str]:
-    """The environment of every process of a Ray of our own, and of whoever connects to it."""
-    inherited = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_") and name not in KEYS}
+def environment(
+    cluster: str, token: Path, serve_env: Mapping[str, str], python_path: list[Path], without: Iterable[str] = ()
+) -> dict[str, str]:
+    """The environment of every process of a Ray of our own, and of whoever connects to it. What is named by `without`
+    reaches those that need it in another way."""
+    apart = KEYS.union(without)
+    inherited = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_") and name not in apart}
     return {
         **inherited,
         **serve_env,
@@ -123,6 +128,32 @@ def connect(address: str) -> str:
 
     ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     return str(ray.get_runtime_context().get_node_id())
+
+
+def upload(folders: Sequence[str]) -> list[str]:
+    """Give the connected cluster these folders as they are now; each as a module for `py_modules`, named by its
+    content. It is kept for ten minutes, and then as long as something there was started with it. Raises RayProblem.
+
+    Only `ray.init` does this otherwise, and then the ledger and Serve would have to wait for a runtime of the agents'.
+    """
+    from ray._private.runtime_env.py_modules import upload_py_modules_if_needed
+    from ray.exceptions import RayError
+
+    asked = {"py_modules": list(folders), "excludes": PASSED}
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            found = upload_py_modules_if_needed(asked, include_gitignore=False, scratch_dir=scratch)
+        except (RayError, ValueError) as error:
+            raise RayProblem(f"what [runtime] names cannot be carried: {error}") from error
+    return list(found["py_modules"])
+
+
+def token() -> str:
+    """What every process of the connected cluster presents to the others; '' where it asks for nothing."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    header: dict[str, str] = AuthenticationTokenLoader.instance().get_token_for_http_header()
+    return header.get("authorization", "").removeprefix("Bearer ")
 
 
 def join(address: str, root: Path, python_path: list[Path]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import raylocal
+from cluster.equipment import Equipment
 from cluster.nodekinds import known
 from cluster.places import on_server
 from cluster.retention import DAY, Retention
 from cluster.schedule import policy_of
 from cluster.stores import store_at
 
-from .codemark import code_mark, python_path
 from .fitting import check_fits
 from .pooltable import PoolTable
 from .settings import RetentionTable, Settings
@@ -106,21 +107,32 @@ def check_room(catalog: Catalog, table: PoolTable) -> None:
     check_fits(catalog, known(fleet.brought(tuple(table.node_kinds())), nodes.nodes()))
 
 
-def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """What workers are: of which code, with what, which modules Ray brings them, and in containers of which image; ''
+    for none."""
+
+    code: str
+    equipment: Equipment
+    modules: tuple[str, ...] = ()
+    image: str = ""
+
+
+def start_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path, staff: Staff) -> None:
     """Returns when the pool answers; its workers come by themselves."""
     from cluster import actors
 
-    actors.start_pool(_pool(catalog, table, artifacts_url, logs))
+    actors.start_pool(_pool(catalog, table, artifacts_url, logs, staff))
 
 
-def replace_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> None:
+def replace_pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path, staff: Staff) -> None:
     """Returns when another pool answers: new workers come, and those that it does not want any more end their work."""
     from cluster import actors
 
-    actors.replace_pool(_pool(catalog, table, artifacts_url, logs))
+    actors.replace_pool(_pool(catalog, table, artifacts_url, logs, staff))
 
 
-def _pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) -> PoolPlan:
+def _pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path, staff: Staff) -> PoolPlan:
     from cluster import fleet
     from cluster.kinds import kinds
     from cluster.situation import Rules
@@ -128,10 +140,18 @@ def _pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path) ->
     told = tuple(table.node_kinds())
     elastic = bool(fleet.brought(told))
     bounds, cpus = table.bounds(elastic=elastic), None if elastic else raylocal.cpus()
-    found = kinds(catalog.values(), bounds, cpus, code=code_mark(python_path()))
+    found = kinds(catalog.values(), bounds, cpus, code=staff.code)
     rules = Rules(table.total, table.idle, table.spot_patience)
     places = artifacts_url, str(logs)
-    return fleet.PoolPlan(tuple(found), *places, node_kinds=told, rules=rules, result_bytes=table.result_bytes)
+    return fleet.PoolPlan(
+        *(tuple(found), *places),
+        node_kinds=told,
+        rules=rules,
+        result_bytes=table.result_bytes,
+        equipment=staff.equipment,
+        modules=staff.modules,
+        image=staff.image,
+    )
 
 
 def wait_for_workers(tell: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from agents.catalog import Catalog
 from cluster.places import without_password
 
-from .codemark import agent_marks, code_mark, python_path
+from .codemark import agent_marks
 from .state import Running
 from .up import Order
 
@@ -29,6 +29,7 @@ class Changes:
     settings: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()  # those that a deploy cannot change
     code: bool = False  # what everything runs is another
+    why: str = ""  # and what of it
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed or self.settings or self.fixed or self.code)
@@ -36,7 +37,7 @@ class Changes:
     @property
     def lines(self) -> list[str]:
         """What a person is shown."""
-        why = " (the code is another)" if self.code else ""
+        why = f" ({self.why})" if self.code else ""
         return [
             *(f"+ {name}" for name in self.added),
             *(f"~ {name}{why}" for name in self.changed),
@@ -48,18 +49,33 @@ class Changes:
 
 def changes(record: Running, order: Order, catalog: Catalog) -> Changes:
     """What `order`, with its agents in `catalog`, asks for beyond what `record` says that runs."""
-    marks, code = agent_marks(catalog), code_mark(python_path()) != record.code
-    there = record.agents.keys()
+    marks, why = agent_marks(catalog), _why(record, order)
+    code, there = bool(why), record.agents.keys()
     others = {name for name in marks.keys() & there if code or marks[name] != record.marks.get(name)}
     found = dict(_settings(record, order))
     return Changes(
         added=tuple(sorted(marks.keys() - there)),
         changed=tuple(sorted(others)),
         removed=tuple(sorted(there - marks.keys())),
-        settings=tuple(line for name, line in found.items() if name not in FIXED),
+        settings=(*(line for name, line in found.items() if name not in FIXED), *_secrets(record, order)),
         fixed=tuple(line for name, line in found.items() if name in FIXED),
         code=code,
+        why=why,
     )
+
+
+def _why(record: Running, order: Order) -> str:
+    """What of all that runs is another, '' for nothing."""
+    if order.code != record.code:
+        return "the code is another"
+    return "its environment is another" if order.carried.around != record.runtime else ""
+
+
+def _secrets(record: Running, order: Order) -> Iterator[str]:
+    """Those that have another value, of which nothing is said."""
+    for name, digest in order.carried.digests.items():
+        if record.secrets.get(name, digest) != digest:
+            yield f"runtime.secrets: {name} has another value"
 
 
 def difference(record: Running, order: Order) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from agents.catalog import Catalog, Entry
+from cluster import raylocal
 
 from .state import ROOT
 
@@ -21,15 +22,27 @@ def python_path() -> list[Path]:
     return list(dict.fromkeys([ROOT, *given]))
 
 
-def code_mark(roots: Iterable[Path]) -> str:
-    """A digest of every Python file below these folders; of ours, only of what runs."""
-    found = hashlib.sha256()
+def code_mark(roots: Iterable[Path], carried: str = "") -> str:
+    """A digest of every Python file below these folders; of ours, only of what runs. `carried` tells what agents have
+    beside it from anything else."""
+    found = hashlib.sha256(carried.encode())
     for root in roots:
         for folder in (ROOT / name for name in OURS) if root == ROOT else (root,):
             for file in _sources(folder):
                 found.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())
                 found.update(file.read_bytes())
     return found.hexdigest()[:12]
+
+
+def content_mark(folders: Iterable[Path]) -> str:
+    """A digest of all that these folders have and Ray carries, data included; '' for none."""
+    found = hashlib.sha256()
+    for folder in (folders := list(folders)):
+        for file in _files(folder, lambda name: name in raylocal.PASSED):
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            found.update(f"{folder.name}/{file.relative_to(folder)}\0{digest}\0".encode())
+    return found.hexdigest()[:12] if folders else ""
 
 
 def agent_marks(catalog: Catalog) -> dict[str, str]:
@@ -44,6 +57,12 @@ def _mark(entry: Entry) -> str:
 
 def _sources(folder: Path) -> Iterator[Path]:
     """The Python files below a folder, in an order that is always the same."""
+    found = _files(folder, lambda name: name in PASSED or name.startswith("."))
+    return (file for file in found if file.suffix == ".py")
+
+
+def _files(folder: Path, passed: Callable[[str], bool]) -> Iterator[Path]:
+    """The files below a folder, less the folders that are passed over, in an order that is always the same."""
     for path, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in PASSED and not name.startswith("."))
-        yield from (Path(path, name) for name in sorted(files) if name.endswith(".py"))
+        folders[:] = sorted(name for name in folders if not passed(name))
+        yield from (Path(path, name) for name in sorted(files))

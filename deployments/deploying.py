@@ -16,7 +16,7 @@ from cluster.places import on_server
 from . import background, foreground, leaving
 from .admitting import is_loopback
 from .changes import Changes, changes
-from .codemark import agent_marks, code_mark, python_path
+from .codemark import agent_marks, python_path
 from .phases import Phases
 from .state import ROOT, Running
 from .up import Order, Site, load_agents
@@ -43,8 +43,7 @@ def deploy(record: Running, order: Order, found: Changes, catalog: Catalog, phas
         node = connect(record, order)
         opens = is_loopback(foreground.host_of(order.settings.serve.host))
         background.check_room(catalog, order.settings.pool)
-    env = None if record.ours else leaving.runtime_env()
-    site = Site(order, phases, catalog, node, env)
+    site = Site.of(order, phases, catalog, node)
     _background(site)
     done = _foreground(record, site, found, opens=opens)
     order.state.remember(done)
@@ -69,7 +68,7 @@ def _background(site: Site) -> None:
     with phases.phase("hand over the ledger"):
         background.replace_ledger(order.state, settings, site.catalog, site.artifacts, site.node)
     with phases.phase("start new workers") as tell:
-        background.replace_pool(site.catalog, settings.pool, site.artifacts, order.state.logs)
+        background.replace_pool(site.catalog, settings.pool, site.artifacts, order.state.logs, site.staff)
         background.wait_for_workers(tell)
 
 
@@ -87,6 +86,8 @@ def _foreground(record: Running, site: Site, found: Changes, *, opens: bool) -> 
         record,
         agents={entry.name: entry.reference for entry in catalog.values()},
         marks=agent_marks(catalog),
-        code=code_mark(python_path()),
+        code=site.order.code,
+        runtime=site.order.carried.around,
+        secrets=dict(site.order.carried.digests),
         settings=site.order.settings.model_dump(exclude={"agents"}),
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from agents import RubatoError
 from agents.catalog import Catalog, Entry
+from cluster.equipment import Equipment
 
 from .bodies import Limits
 
@@ -83,7 +84,7 @@ def wait_for_controller() -> None:
 
 class Site(Protocol):
     """Where the applications run: all agents that are served, where their artifacts are, how much a request may carry,
-    and what replicas need of Ray besides."""
+    and what replicas need of Ray, and agents of them, besides."""
 
     @property
     def catalog(self) -> Catalog: ...
@@ -97,6 +98,9 @@ class Site(Protocol):
     @property
     def runtime_env(self) -> dict[str, Any] | None: ...
 
+    @property
+    def equipment(self) -> Equipment: ...
+
 
 def deploy(site: Site, agents: Mapping[str, Entry], *, opens: bool, tell: Callable[[str], None]) -> None:
     """Returns when the gateway and these real-time agents run, anew where they did before; `opens`: everybody may ask
@@ -105,15 +109,15 @@ def deploy(site: Site, agents: Mapping[str, Entry], *, opens: bool, tell: Callab
     from .wiring import GatewayPlan, start_gateway
 
     references = tuple(entry.reference for entry in site.catalog.values())
-    plan = GatewayPlan(references, site.artifacts, site.limits, opens)
+    plan = GatewayPlan(references, site.artifacts, site.limits, opens, site.equipment)
+
+    def build(entry: Entry) -> Any:
+        of = serving.ReplicaPlan(entry.reference, site.artifacts, site.limits.input, opens, site.equipment)
+        return serving.build(entry, of, site.runtime_env)
+
     serving.deploy(
         serving.build_gateway(start_gateway, plan, runtime_env=site.runtime_env),
-        {
-            name: serving.build(
-                entry, serving.ReplicaPlan(entry.reference, site.artifacts, site.limits.input, opens), site.runtime_env
-            )
-            for name, entry in agents.items()
-        },
+        {name: build(entry) for name, entry in agents.items()},
         tell=tell,
     )
 

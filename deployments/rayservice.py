@@ -15,10 +15,12 @@ from ray import serve
 
 from agents.catalog import Catalog, Entry
 from agents.errors import NotLoadable
+from cluster.equipment import Equipment, equip
 
 from . import foreground, serving, starter
 from .admitting import is_loopback
 from .bodies import Limits
+from .carrying import on_nodes
 from .nearest import suggestion
 from .settings import Settings, SettingsProblem, load
 from .up import load_agents
@@ -31,22 +33,23 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {"gateway": ("settings",), "agent": (
 def gateway(arguments: dict[str, Any]) -> serve.Application:
     """The gateway; the ledger and the pool follow once all applications run. Raises what `starter.begin` does."""
     (file,) = texts("gateway", arguments)
-    settings, catalog = _read(file)
+    settings, catalog, equipment = _read(file)
     opens = _opens(settings)
     starter.begin(file, opens=opens)
     references = tuple(entry.reference for entry in catalog.values())
     return serving.build_gateway(
-        start_gateway, GatewayPlan(references, settings.artifacts.url, _limits(settings), opens)
+        start_gateway, GatewayPlan(references, settings.artifacts.url, _limits(settings), opens, equipment)
     )
 
 
 def agent(arguments: dict[str, Any]) -> serve.Application:
     """One agent's application."""
     file, name = texts("agent", arguments)
-    settings, catalog = _read(file)
+    settings, catalog, equipment = _read(file)
     entry = _entry(catalog, name)
     artifacts, limits = settings.artifacts.url, _limits(settings)
-    return serving.build(entry, serving.ReplicaPlan(entry.reference, artifacts, limits.input, _opens(settings)))
+    plan = serving.ReplicaPlan(entry.reference, artifacts, limits.input, _opens(settings), equipment)
+    return serving.build(entry, plan)
 
 
 def texts(builder: str, arguments: Mapping[str, Any]) -> list[str]:
@@ -65,9 +68,11 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _read(file: str) -> tuple[Settings, Catalog]:
+def _read(file: str) -> tuple[Settings, Catalog, Equipment]:
     settings = load(Path(file), os.environ, {})
-    return settings, load_agents({name: table.agent for name, table in settings.agents.items()})
+    equipment = on_nodes(settings.runtime)
+    equip(equipment)
+    return settings, load_agents({name: table.agent for name, table in settings.agents.items()}), equipment
 
 
 def _entry(catalog: Catalog, name: str) -> Entry:

@@ -20,6 +20,7 @@ from agents.artifacts import artifact_store
 from agents.catalog import Entry, load
 from agents.errors import NotLoadable
 from cluster.collecting import collect_rarely
+from cluster.equipment import Equipment, equip
 from cluster.remote import RemoteLedger, RemoteLink
 from cluster.shapes import ray_options
 
@@ -98,17 +99,19 @@ class Host:
 
 
 class ReplicaPlan(NamedTuple):
-    """Which agent a replica is of, where artifacts are, how large an input may be, and whether everybody may ask as
-    long as there are no keys."""
+    """Which agent a replica is of, where artifacts are, how large an input may be, whether everybody may ask as long as
+    there are no keys, and what the agent needs."""
 
     reference: str
     artifacts_url: str
     limit: int = INPUT_LIMIT
     opens: bool = False
+    equipment: Equipment = Equipment()
 
 
 async def start_replica(plan: ReplicaPlan) -> ASGIApp:
-    """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotLoadable."""
+    """The application of one agent, ready: loaded by name, set up and warmed up. Raises NotEquipped, NotLoadable."""
+    equip(plan.equipment)
     entry, ledger = load(plan.reference), RemoteLedger()
     artifacts = lru_cache(TENANTS)(partial(artifact_store, plan.artifacts_url))
     links = Links(ledger, RemoteLink(), Handles(), RayMeasures(entry.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from cluster.places import check_place
 
 from .nearest import suggestion
 from .pooltable import MIB, PoolTable
+from .runtimetable import RuntimeTable
 from .tables import Table
 
 # Names of the environment that are not settings: the state folder, the mark on our processes, a far gateway, the key
@@ -100,6 +102,7 @@ class Settings(Table):
     retention: RetentionTable = RetentionTable()
     pool: PoolTable = Field(default_factory=PoolTable)
     serve: ServeTable = ServeTable()
+    runtime: RuntimeTable = Field(default_factory=RuntimeTable)
 
     @field_validator("agents")
     @classmethod
@@ -147,14 +150,38 @@ def _from_environment(env: Mapping[str, str]) -> Tables:
 
 
 def _anchored(tables: Tables, folder: Path) -> Tables:
-    """The same with the relative paths of [store] and [artifacts] made absolute."""
+    """The same with the relative paths of [store], [artifacts] and [runtime] made absolute."""
     made = dict(tables)
     for table in ("store", "artifacts"):
         keys = tables.get(table)
         url = keys.get("url") if isinstance(keys, dict) else None
         if isinstance(url, str) and url and "://" not in url:
             made[table] = {**tables[table], "url": str(folder / Path(url).expanduser())}
+    runtime = tables.get("runtime")
+    if isinstance(runtime, dict):
+        made["runtime"] = {**runtime, **dict(_anchored_runtime(runtime, folder))}
     return made
+
+
+def _anchored_runtime(runtime: Tables, folder: Path) -> Iterator[tuple[str, Any]]:
+    """Folders of packages, and what pip installs where that is a path."""
+    packages, pip = runtime.get("packages"), runtime.get("pip")
+    if isinstance(packages, list):
+        yield "packages", [_absolute(each, folder) if isinstance(each, str) else each for each in packages]
+    if isinstance(pip, str):
+        yield "pip", _absolute(pip, folder)
+    elif isinstance(pip, list):
+        yield (
+            "pip",
+            [
+                _absolute(each, folder) if isinstance(each, str) and each.startswith(("./", "../")) else each
+                for each in pip
+            ],
+        )
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / Path(path).expanduser())
 
 
 def _merged(layers: Iterable[Tables]) -> Tables:

@@ -21,12 +21,15 @@ from ray.serve.schema import ApplicationStatus
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster.actors import HEAD
+from cluster.equipment import equip
 from cluster.fleet import START_SECONDS
 from cluster.places import on_server
 from cluster.remote import LEDGER, NAMESPACE
 
 from . import background, foreground, leaving
 from .admitting import ADMIN_KEY, HOW, admit, check_text
+from .carrying import on_nodes
+from .codemark import code_mark, python_path
 from .settings import Settings, load
 from .state import Running, StateFolder
 from .up import load_agents
@@ -89,6 +92,8 @@ def start_missing(plan: Plan) -> None:
     """Returns when ledger and pool run. One that runs already is left alone: what is started here is a new generation,
     and would take the store from it."""
     settings, state = load(Path(plan.file), os.environ, {}), StateFolder(Path(os.environ[STATE]))
+    equipment = on_nodes(settings.runtime)
+    equip(equipment)
     catalog = load_agents({name: table.agent for name, table in settings.agents.items()})
     cluster = state.make()
     if LEDGER not in leaving.found():
@@ -96,7 +101,8 @@ def start_missing(plan: Plan) -> None:
         store = background.take_store(state, settings.store.url)
         background.start_ledger(store, catalog, settings.retention, settings.artifacts.url, node="")
     admit(background.ask_ledger, os.environ.get(ADMIN_KEY, "").strip(), opens=plan.opens)
-    background.start_pool(catalog, settings.pool, settings.artifacts.url, state.logs)
+    staff = background.Staff(code_mark(python_path()), equipment)
+    background.start_pool(catalog, settings.pool, settings.artifacts.url, state.logs, staff)
     state.remember(_record(cluster, settings, catalog, state))
 
 

@@ -38,6 +38,8 @@ class Running:
     agents: dict[str, str] = field(default_factory=dict)  # name -> module:Class
     marks: dict[str, str] = field(default_factory=dict)  # name -> what tells what the agent declares from anything else
     code: str = ""  # likewise of the code that runs
+    runtime: str = ""  # likewise of the environment that agents are given
+    secrets: dict[str, str] = field(default_factory=dict)  # name -> what tells its value from another: see `digest_key`
     settings: dict[str, Any] = field(default_factory=dict)
     flags: dict[str, Any] = field(default_factory=dict)  # those settings that the command line gave, by table
     dashboard: str = ""
@@ -75,6 +77,13 @@ class StateFolder:
         """The id of a folder that was made before."""
         file = self.path / "id"
         return file.read_text().strip() if file.exists() else None
+
+    def digest_key(self) -> bytes:
+        """Without it nobody can guess a secret by its digest."""
+        file = self.path / "digest-key"
+        if not file.exists():
+            _write(file, secrets.token_hex(32))
+        return bytes.fromhex(file.read_text().strip())
 
     def store(self, wanted: str) -> tuple[str, str]:
         """Where the store is, and its id where this folder has had one; `wanted` is what the settings say.

@@ -5,11 +5,12 @@ Nothing here imports Ray before `raylocal.adopt`: Ray reads its environment once
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import psutil
 from agents import RubatoError
 from agents.catalog import Catalog
 from cluster import processes, raylocal
+from cluster.equipment import Equipment
 from cluster.places import on_server
 
 from . import background, foreground, leaving
 from .admitting import Admission, admit, check_text, is_loopback
 from .bodies import Limits
+from .carrying import Carried, carry, enter, equipment
 from .codemark import agent_marks, code_mark, python_path
 from .fitting import check_fits
 from .ingress import Ports, free_ports, haproxy, is_free, serve_env
@@ -46,10 +49,23 @@ class Order:
     join: str = ""  # where a Ray runs already; '' starts one here
     admin_key: str = field(default="", repr=False)  # '': none was given
     flags: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings that the command line gave
+    carried: Carried = field(default_factory=Carried)
 
     @property
     def references(self) -> tuple[str, ...]:
         return (*self.named.values(), *self.added)
+
+    @property
+    def code(self) -> str:
+        """Tells the code that lies here, with all that is carried beside it, from any other."""
+        return code_mark(python_path(), self.carried.code)
+
+
+def carrying(order: Order, phases: Phases) -> Order:
+    """The order with what it carries, of which from now on this process too can load agents. Raises CannotCarry."""
+    carried = carry(order.settings.runtime, order.state, os.environ, phases)
+    enter(carried, order.state.path / "packages")
+    return replace(order, carried=carried)
 
 
 def running(state: StateFolder) -> Running | None:
@@ -70,7 +86,30 @@ class Site:
     phases: Phases
     catalog: Catalog
     node: str
-    runtime_env: dict[str, Any] | None = None
+    equipment: Equipment
+    modules: tuple[str, ...]  # that are carried, by Ray's names
+
+    @classmethod
+    def of(cls, order: Order, phases: Phases, catalog: Catalog, node: str) -> Site:
+        """On the cluster that this process has connected to. Raises RayProblem, and CannotCarry where secrets would lie
+        open there."""
+        folders = order.carried.modules
+        modules = raylocal.upload(folders) if folders else ()
+        return cls(order, phases, catalog, node, equipment(order.carried), tuple(modules))
+
+    @property
+    def runtime_env(self) -> dict[str, Any] | None:
+        """What replicas need of Ray: what this connection gave its workers, and what is carried."""
+        if self.order.carried.image:
+            return {"image_uri": self.order.carried.image}
+        modules = {"py_modules": list(self.modules)} if self.modules else {}
+        return {**leaving.runtime_env(), **modules} or None
+
+    @property
+    def staff(self) -> background.Staff:
+        """What workers are."""
+        code = f"{self.order.code} {self.order.carried.around}"
+        return background.Staff(code, self.equipment, self.modules, self.order.carried.image)
 
     @property
     def artifacts(self) -> str:
@@ -91,6 +130,7 @@ def up(order: Order, phases: Phases) -> tuple[Running, Admission]:
     processes.end(cluster)  # what is left of an `up` that was killed, or of a Ray that broke down
     order.state.forget()
     order.state.logs.mkdir(mode=0o700, exist_ok=True)
+    order = carrying(order, phases)
     record, admission = _up_there(order, cluster, phases) if order.join else _up_here(order, cluster, phases)
     order.state.remember(record)
     return record, admission
@@ -112,7 +152,7 @@ def _up_here(order: Order, cluster: str, phases: Phases) -> tuple[Running, Admis
             foreground.load()
             raylocal.wait(ray, leader)
             node = raylocal.connect(ray.address)
-        site = Site(order, phases, catalog.result(), node)
+        site = Site.of(order, phases, catalog.result(), node)
         url, store, admission = _fill(site)
     dashboard = f"http://127.0.0.1:{ray.dashboard}" if ray.dashboard else ""
     record = _record(site, cluster, url, store, address=ray.address, pid=leader.pid, dashboard=dashboard)
@@ -129,7 +169,7 @@ def _up_there(order: Order, cluster: str, phases: Phases) -> tuple[Running, Admi
         if leaving.found():
             raise CannotStart("a Rubato runs on this cluster already; end it with ./rubato down in its state folder")
     with _undone(leaving.leave):
-        site = Site(order, phases, _load(order, phases), node, leaving.runtime_env())
+        site = Site.of(order, phases, _load(order, phases), node)
         url, store, admission = _fill(site)
     return _record(site, cluster, url, store, address=order.join), admission
 
@@ -164,7 +204,7 @@ def _fill_background(site: Site, *, opens: bool) -> tuple[str, Admission]:
         background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
         admission = admit(background.ask_ledger, order.admin_key, opens=opens)
     with phases.phase("start workers") as tell:
-        background.start_pool(site.catalog, order.settings.pool, site.artifacts, order.state.logs)
+        background.start_pool(site.catalog, order.settings.pool, site.artifacts, order.state.logs, site.staff)
         background.wait_for_workers(tell)
     return store[0], admission
 
@@ -193,7 +233,8 @@ def _local_ray(order: Order, cluster: str) -> raylocal.LocalRay:
     folder = raylocal.make_folder(cluster)
     gcs, dashboard, *ports = free_ports(9)
     serve = serve_env(folder / "h", Ports(*ports[:3]), haproxy())
-    env = raylocal.environment(cluster, order.state.token, serve, python_path())
+    given = {*order.carried.env, *order.carried.secrets}
+    env = raylocal.environment(cluster, order.state.token, serve, python_path(), given)
     log = order.state.logs / "ray.log"
     agents = (ports[3], ports[4], ports[5], ports[6])
     return raylocal.LocalRay(cluster, folder, gcs, agents, env, log, dashboard if order.settings.serve.dashboard else 0)
@@ -207,7 +248,9 @@ def _record(site: Site, cluster: str, url: str, store: str, **of_ray: Any) -> Ru
         store=store,
         agents={entry.name: entry.reference for entry in site.catalog.values()},
         marks=agent_marks(site.catalog),
-        code=code_mark(python_path()),
+        code=site.order.code,
+        runtime=site.order.carried.around,
+        secrets=dict(site.order.carried.digests),
         settings=site.order.settings.model_dump(exclude={"agents"}),
         flags=dict(site.order.flags),
         since=time.time(),

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from agents.artifacts import artifact_store
 from agents.catalog import Catalog
 from cluster.collecting import collect_rarely
+from cluster.equipment import Equipment, equip
 from cluster.remote import POOL, Remote, RemoteLedger
 from cluster.tasklog import LogLine
 
@@ -21,17 +22,19 @@ LOGS_PATIENCE = 5.0  # seconds a pool that restarts is waited for
 
 
 class GatewayPlan(NamedTuple):
-    """Which agents a gateway knows, where artifacts are, how much a request may carry, and whether everybody may ask as
-    long as there are no keys."""
+    """Which agents a gateway knows, where artifacts are, how much a request may carry, whether everybody may ask as
+    long as there are no keys, and what the agents need."""
 
     references: tuple[str, ...]
     artifacts_url: str
     limits: Limits
     opens: bool = False
+    equipment: Equipment = Equipment()
 
 
 async def start_gateway(plan: GatewayPlan) -> ASGIApp:
-    """The gateway over the real ledger and pool."""
+    """The gateway over the real ledger and pool; it loads every agent, for their schemas. Raises NotEquipped."""
+    equip(plan.equipment)
     pool = Remote(POOL)
 
     async def logs(tenant: str, task_id: str) -> list[LogLine]:

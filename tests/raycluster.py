@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -31,6 +31,7 @@ class Cluster:
     http: int
     ports: Ports
     folder: Path
+    dashboard: str = ""
 
     @property
     def url(self) -> str:
@@ -47,6 +48,7 @@ def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN, dashboard: b
         gcs, http, stats, metrics, fallback, *agents, board = free_ports(10)
         id = secrets.token_hex(16)
         cluster = Cluster(id, gcs, http, Ports(stats, metrics, fallback), raylocal.make_folder(id))
+        cluster = replace(cluster, dashboard=f"http://127.0.0.1:{board}" if dashboard else "")
         token = Path(kept, "token")
         raylocal.make_token(token)
         serve = serve_env(cluster.folder / "h", cluster.ports, haproxy() if with_haproxy else None, drain=drain)

@@ -162,9 +162,11 @@ def _deploy(record: Running, order: Order, *, dry_run: bool) -> list[str]:
     from deployments.deploying import deploy as apply
     from deployments.deploying import plan
     from deployments.phases import Phases
+    from deployments.up import carrying
 
     with audience() as shown:
         phases = Phases(shown, {})
+        order = carrying(order, phases)
         found, catalog = plan(record, order, phases)
         if found and not dry_run:
             for line in found.lines:

@@ -10,7 +10,8 @@ import pytest
 from agents import Background
 from agents.catalog import Catalog
 from agents.library.echo import Echo
-from deployments import changes as module
+from deployments import up as module
+from deployments.carrying import Carried
 from deployments.changes import Changes, changes
 from deployments.codemark import agent_marks, code_mark
 from deployments.settings import Settings
@@ -28,7 +29,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def found(path: Path, agents: dict[str, str] | None = None, record: Any = (), **tables: Any) -> Changes:
+def found(
+    path: Path, agents: dict[str, str] | None = None, record: Any = (), carried: Carried | None = None, **tables: Any
+) -> Changes:
     """What a deploy would find where echo runs with the default settings, unless the record says otherwise."""
     marks = agent_marks(Catalog.load(ECHO.values()))
     there = {
@@ -45,7 +48,7 @@ def found(path: Path, agents: dict[str, str] | None = None, record: Any = (), **
         **dict(record),
     }
     named = ECHO if agents is None else agents
-    order = Order(StateFolder(path / "state"), Settings.model_validate(tables), named)
+    order = Order(StateFolder(path / "state"), Settings.model_validate(tables), named, carried=carried or Carried())
     return changes(Running(**there), order, Catalog.load(named.values()))
 
 
@@ -99,3 +102,18 @@ def test_a_setting_that_is_another_is_named_and_one_that_stays_as_it_was_started
     assert one.settings == ("serve.input_bytes: 1048576 -> 10",)
     assert one.fixed == ("serve.port: 8000 -> 9000",)
     assert one.lines[-1] == "serve.port: 8000 -> 9000  (only by `down` and `up`)"
+
+
+def test_another_package_is_other_code(path: Path) -> None:
+    one = found(path, carried=Carried(code="1"))
+
+    assert one.lines == ["~ echo (the code is another)"]
+
+
+def test_a_secret_with_another_value_is_another_environment_and_no_value_is_told(path: Path) -> None:
+    carried = Carried(secrets={"KEY": "hush"}, digests={"KEY": "2", "NEW": "3"}, around="b")
+    one = found(path, record={"runtime": "a", "secrets": {"KEY": "1"}}, carried=carried)
+
+    assert one.code
+    assert one.lines == ["~ echo (its environment is another)", "runtime.secrets: KEY has another value"]
+    assert "hush" not in repr(one)

@@ -1,0 +1,103 @@
+"""What pip would install for the user's agents, in a folder of its own that fits what Rubato itself runs with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from agents import RubatoError
+from cluster.equipment import SITE
+
+LINE = 400  # characters of what an installer says
+
+
+class CannotInstall(RubatoError):
+    """The requirements cannot be had; the message says why."""
+
+
+def installed(pip: list[str] | str, kept: Path) -> Path:
+    """The folder with all that these requirements need beyond what runs here; made once for the same ones.
+
+    Whatever Rubato or Ray itself needs has the version that is here already. Where a requirements file has hashes each
+    of it must have one that fits. Raises CannotInstall.
+    """
+    text = pip if isinstance(pip, list) else [_read(Path(pip))]
+    folder = kept / _mark(text) / SITE
+    if folder.exists():
+        return folder
+    shutil.rmtree(kept, ignore_errors=True)  # what was installed for other requirements
+    aside = kept / "new" / SITE
+    aside.mkdir(parents=True)
+    _install("\n".join(text) + "\n", aside, Path(pip).parent if isinstance(pip, str) else aside)
+    _drop_what_is_here(aside)
+    aside.parent.rename(folder.parent)
+    return folder
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise CannotInstall(f"[runtime] pip names {file}: {error.strerror}") from None
+
+
+def _mark(lines: list[str]) -> str:
+    """Tells one set of requirements, on top of what is here, from any other; wheels beside them included."""
+    told = hashlib.sha256("\n".join([sys.version, *lines, *_here()]).encode())
+    for line in lines:
+        if line.startswith("/") and Path(line).is_file():
+            told.update(Path(line).read_bytes())
+    return told.hexdigest()[:16]
+
+
+def _here() -> list[str]:
+    """What is installed here, each with its version, as constraints on what is added."""
+    return sorted({f"{_name(found)}=={found.version}" for found in distributions() if found.name})
+
+
+def _name(found: Distribution) -> str:
+    return re.sub(r"[-_.]+", "-", found.name).lower()
+
+
+def _install(text: str, target: Path, folder: Path) -> None:
+    constraints = target.parent / "constraints.txt"
+    constraints.write_text("\n".join(_here()) + "\n")
+    command = [_uv(), "pip", "install", "--quiet", "--no-config", "--python", sys.executable]
+    command += ["--target", str(target), "--constraint", str(constraints), "--requirement", "-"]
+    command += ["--require-hashes"] if "--hash=" in text else []
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    ended = subprocess.run(command, input=text, env=env, cwd=folder, capture_output=True, text=True)
+    if ended.returncode:
+        raise CannotInstall(f"[runtime] pip: {' '.join(ended.stderr.split())[:LINE]}")
+
+
+def _uv() -> str:
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        raise CannotInstall("[runtime] pip needs uv, which ./rubato installs: install it beside Rubato") from None
+    return str(find_uv_bin())
+
+
+def _drop_what_is_here(target: Path) -> None:
+    """Leave what is new: the rest is the same as here, and would only be carried about."""
+    (target / ".lock").unlink(missing_ok=True)  # uv's own
+    here = {_name(found) for found in distributions()}
+    for found in [found for found in distributions(path=[str(target)]) if _name(found) in here]:
+        for file in found.files or ():
+            Path(str(file.locate())).unlink(missing_ok=True)
+    for folder in _deepest_first(target):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _deepest_first(target: Path) -> Iterator[Path]:
+    for path, folders, _ in os.walk(target, topdown=False):
+        yield from (Path(path, name) for name in folders)
