@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from .resources import Resources
 
 Durability = Literal["sync", "batched", "exit"]
+Upgrade = Literal["move", "finish"]
 OnMessage = Literal["enqueue", "interrupt", "reject"]
 YEAR = 366 * 24 * 3600.0  # seconds; nothing that is declared lasts longer
 
@@ -75,7 +76,9 @@ class Background:
 
     One worker takes `resources` and runs up to `slots` tasks of this agent at once; a task is tried at most
     `max_attempts` times, each for at most `timeout` running seconds, with waits between them by `retry`. A step is
-    durable when it returns (`durability` "sync"), soon after ("batched"), or when the run ends or waits ("exit").
+    durable when it returns (`durability` "sync"), soon after ("batched"), or when the run ends or waits ("exit"). A
+    task that has recorded something when another version of the agent is deployed goes on with that, by its recorded
+    steps (`upgrade` "move"), or is left to workers of its own version as long as there are some ("finish").
     """
 
     resources: Resources = field(default_factory=lambda: Resources(cpus=1))
@@ -84,6 +87,7 @@ class Background:
     timeout: float = 3600.0
     retry: Retry = field(default_factory=Retry)
     durability: Durability = "sync"
+    upgrade: Upgrade = "move"
 
     def __post_init__(self) -> None:
         _require(1 <= self.slots <= 1024, "background: slots must be between 1 and 1024")
@@ -91,3 +95,5 @@ class Background:
         _require(0 < self.timeout <= YEAR, "background: timeout must be positive, and at most a year")
         known = get_args(Durability)
         _require(self.durability in known, f"background: durability must be one of {', '.join(known)}")
+        ways = get_args(Upgrade)
+        _require(self.upgrade in ways, f"background: upgrade must be one of {', '.join(ways)}")

@@ -50,7 +50,7 @@ def _share(book: Book, hello: Hello, call: int, agent: str, slots: int, others: 
     ready = sum(map(book.ready.size, lines))
     share = min(slots - book.busy[hello.id, agent], math.ceil(ready / (others + 1)))
     while len(claims) < share and (task := _next(book, agent, lines)) is not None:
-        claims.append(book.claim(task, hello.id, call))
+        claims.append(book.claim(task, hello.id, call, hello.versions.get(agent, "")))
     return claims
 
 
@@ -147,5 +147,6 @@ def _alone(book: Book, hello: Hello, call: int) -> list[Claim]:
         owner = _suspect(book, agent, line)
         if owner is not None:
             _spend(book, owner, agent_key(agent))
-            return [book.claim(book.ready.take_suspect(line, owner), hello.id, call)]
+            task = book.ready.take_suspect(line, owner)
+            return [book.claim(task, hello.id, call, hello.versions.get(agent, ""))]
     return []

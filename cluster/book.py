@@ -17,7 +17,7 @@ from .alarms import Alarms
 from .apikeys import ApiKey
 from .claims import LEASE, Claim, Held, Hello, News
 from .client import Limit
-from .lanes import words
+from .lanes import of_version, words
 from .limits import Rule, agent_key
 from .ready import Ready
 from .references import references
@@ -159,8 +159,9 @@ class Book:
         if task.state == State.QUEUED:
             self.ready.add(task, self.clock.now())
 
-    def claim(self, task: Task, worker: str, call: int) -> Claim:
-        """Hand a queued task to a worker. A resume after a wait goes on with the attempt that it is."""
+    def claim(self, task: Task, worker: str, call: int, version: str = "") -> Claim:
+        """Hand a queued task to a worker. A resume after a wait goes on with the attempt that it is. What runs from
+        here on goes on with workers of that version; '': with any."""
         now = self.clock.now()
         begins = task.rank == NEW
         claimed = task.but(
@@ -171,7 +172,9 @@ class Book:
             started_at=now if task.started_at is None else task.started_at,
             waiting_on=None,
         )
-        self.put(claimed, task.state)
+        if version:
+            claimed = claimed.but(lane=of_version(task.lane, version))
+        self.put(claimed, task.state, task.lane)
         holding = self.hold(claimed, events=task.events + begins, reported=0, call=call, alone=bool(task.isolated))
         if begins and task.events:  # a start that is the first event of all is implied by started_at
             data = "{}" if task.error is None else f'{{"error":{task.error}}}'
@@ -179,12 +182,13 @@ class Book:
         self.writes.claimed.append(claimed)
         return Claim(claimed, now)
 
-    def adopt(self, task: Task, worker: str, call: int, began: float) -> Task:
-        """A task that is new, and whose first attempt a worker began some time ago."""
-        claimed = task.but(state=State.RUNNING.value, worker=worker, fence=1, attempts=1, started_at=began)
+    def adopt(self, task: Task, worker: str, call: int, began: float, version: str = "") -> Task:
+        """A task that is new, and whose first attempt a worker of that version began some time ago."""
+        lane = of_version(task.lane, version) if version else task.lane
+        claimed = task.but(state=State.RUNNING.value, worker=worker, fence=1, attempts=1, started_at=began, lane=lane)
         self.writes.new[claimed.ref] = claimed
         self.writes.arrows[claimed.agent, "", claimed.state] += 1
-        if task.lane:
+        if lane:
             self.writes.lanes[claimed.agent, claimed.lane, claimed.state] += 1
         self.refer(claimed, claimed.input)
         self.hold(claimed, events=1, reported=0, call=call, alone=False)
@@ -202,6 +206,8 @@ class Book:
             changes = {"rank": NEW, "ran": 0.0, **changes}
         elif task.rank == NEW:
             changes = {"attempts": task.attempts - 1, **changes}
+        if task.lane and not _has_begun(holding):
+            changes = {"lane": of_version(task.lane), **changes}
         self.enqueue(task, events=holding.events, worker=None, **changes)
 
     def enqueue(self, task: Task, **changes: object) -> Task:
@@ -338,6 +344,11 @@ class Book:
         """A key that was passed over may be served again, as far as its limits go."""
         for line in self.passed.pop(owner, ()):
             self.ready.resume(line, owner)
+
+
+def _has_begun(holding: Holding) -> bool:
+    """Whether there is anything on record that a run would have to go on from, beside the starts of its attempts."""
+    return holding.events > holding.task.attempts or holding.task.children > 0
 
 
 def is_over(task: Task) -> bool:

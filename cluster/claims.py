@@ -96,6 +96,7 @@ class Report(NamedTuple):
 
 
 _ANYWHERE: Mapping[str, tuple[str, ...]] = {}
+_ANY: Mapping[str, str] = {}
 
 
 class Hello(NamedTuple):
@@ -105,6 +106,7 @@ class Hello(NamedTuple):
     kind: str
     slots: dict[str, int]
     lines: Mapping[str, tuple[str, ...]] = _ANYWHERE  # where it takes an agent's tasks from, as cluster.lanes has it
+    versions: Mapping[str, str] = _ANY  # of the agents whose tasks are to finish with the version that began them
 
     def lines_of(self, agent: str) -> tuple[str, ...]:
         """Where it takes this agent's tasks from: of those in no lane, where nothing else is said."""

@@ -48,7 +48,7 @@ def call_child(book: Book, holding: Holding, called: Called, known: Known) -> No
         deadline=min(deadlines, default=None),
         parent_id=parent.id,
         extra=extra_json(origin=called.origin, market=parent.market),
-        lane=parent.home,
+        lane=parent.first,
     )
     book.accept(child)
     holding.task = parent.but(children=parent.children + 1)

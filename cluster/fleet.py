@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -28,19 +29,22 @@ from .draining import Lookout, Notices
 from .durable import RESULT_BYTES
 from .equipment import Equipment, equip
 from .errors import Unavailable
-from .kinds import Kind
+from .kinds import Kind, versions_of
 from .lanes import lines_of
 from .nodekinds import SPOT, Market, NodeKind, kind_of, known, priced
+from .older import Serving
 from .pool import Death, Found, Ground, StartFailed
 from .remote import NAMESPACE, POOL, Remote, RemoteLink
 from .shapes import ray_options
 from .situation import Rules
 from .terminating import on_sigterm
+from .worker import only_begun
 
 log = logging.getLogger("rubato.fleet")
 
 WORKER = "worker"  # workers are named worker:<kind>:<kind of node>:<id>, so that a new pool knows what it adopts
 KINDS_SECONDS = 30.0  # between two looks at which kinds of nodes an autoscaler brings
+SERVE_SECONDS = 10.0  # that a worker may take to say which versions it has
 START_SECONDS = 120.0  # a worker that is not ready by then has failed to start
 LINGER_SECONDS = 0.5  # for the pool to hear that a worker ended as it was told to, before its process does
 TERM_SECONDS = 10.0  # between a process's SIGTERM and its SIGKILL, as most have it who send them
@@ -76,8 +80,11 @@ class Worker:
         self._link = RemoteLink()
         labels = ray.get_runtime_context().get_node_labels()
         market: Market = "spot" if labels.get(MARKET_LABEL) == SPOT else "on_demand"
-        lines = {agent: lines_of(agent, kind.shapes, market) for agent in kind.slots}
-        hello = Hello(id, kind.id, kind.slots, lines)
+        versions = versions_of(catalog.values())  # of the code that is here now
+        lines = {agent: lines_of(agent, kind.shapes, market, versions.get(agent, "")) for agent in kind.slots}
+        hello = Hello(id, kind.id, kind.slots, lines, versions)
+        self._old_since: float | None = None
+        self._made = hello
         self._worker = worker.Worker(
             *(hello, agents, self._link, plan.artifacts_url),
             die=die,
@@ -104,6 +111,14 @@ class Worker:
     async def live(self) -> None:
         """Lasts as long as the worker does."""
         await self._running
+
+    async def serve(self, old: bool) -> Serving:
+        """Whether there is a newer version than this worker's: then it takes no more than what its own began."""
+        self._old_since = (self._old_since or time.monotonic()) if old else None
+        old_for = 0.0 if self._old_since is None else time.monotonic() - self._old_since
+        self._worker.serve(old=old)
+        own = only_begun(self._made)
+        return Serving(own.versions, tuple(chain(*own.lines.values())), self._made.slots, old_for)
 
     async def drain(self, within: float | None) -> None:
         """Take no more, and end when what is held is over; what is not after so many seconds is given back."""
@@ -261,6 +276,13 @@ class RayFleet:
             return False
         return await asyncio.to_thread(_answers, home.raylet)
 
+    async def serve(self, id: str, *, old: bool) -> Serving:
+        handle = self._handle(id)
+        with suppress(RayActorError, RayTaskError, TimeoutError, AttributeError):  # a worker of code without versions
+            if handle is not None:
+                return cast(Serving, await asyncio.wait_for(_answer(handle.serve.remote(old)), SERVE_SECONDS))
+        return Serving()
+
     async def drain(self, id: str, within: float | None) -> None:
         handle = self._handle(id)
         if handle is not None:
@@ -285,6 +307,10 @@ def brought(told: tuple[NodeKind, ...]) -> tuple[NodeKind, ...]:
 def die() -> None:
     """End this process as a crash does: nothing that hangs in it can prevent that."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _answer(asked: Any) -> Any:
+    return await asked
 
 
 def _is_pending(handle: Any) -> bool:

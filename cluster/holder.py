@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -32,8 +32,11 @@ class _Claim(NamedTuple):
 class Holder:
     """Fenced like any worker, but never handed a claim. Belongs to the event loop."""
 
-    def __init__(self, id: str, link: HolderLink, pace: Pace | None = None) -> None:
-        self.hello = Hello(f"{REPLICA}{id}", "replica", {})
+    def __init__(
+        self, id: str, link: HolderLink, pace: Pace | None = None, versions: Mapping[str, str] | None = None
+    ) -> None:
+        """`versions`: of the agents whose tasks are to finish with the version that began them."""
+        self.hello = Hello(f"{REPLICA}{id}", "replica", {}, versions=versions or {})
         self._link = link
         self._pace = pace or Pace()
         self._calls = Calls(self._pace.clock)

@@ -20,7 +20,7 @@ class Kind:
 
     There are `least` to `most` of it. With `shapes` it is for steps that ask for one of these, with None among them for
     whole runs. `mark` tells its code and all that it declares from what workers of an earlier
-    deploy have.
+    deploy have; `versions` are those of the agents whose tasks finish with the version that began them.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Kind:
     callees: Callees = field(default_factory=dict)
     shapes: tuple[Resources | None, ...] = (None,)
     mark: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -67,6 +68,7 @@ def kinds(
             most,
             callees,
             mark=_mark(code, found, callees),
+            versions=versions_of(found),
         )
         for shape, found in shapes.items()
     ]
@@ -83,7 +85,17 @@ def for_step(home: Kind, agent: str, shape: Resources) -> Kind:
         resources=shape,
         least=0,
         shapes=(shape,),
+        versions={name: version for name, version in home.versions.items() if name == agent},
     )
+
+
+def versions_of(entries: Iterable[Entry]) -> dict[str, str]:
+    """Of the agents whose tasks are to finish with the version that began them."""
+    return {
+        entry.name: entry.version
+        for entry in entries
+        if entry.agent.background is not None and entry.agent.background.upgrade == "finish"
+    }
 
 
 def _mark(code: str, entries: Iterable[Entry], callees: Callees) -> str:

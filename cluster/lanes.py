@@ -63,9 +63,24 @@ def words(text: str) -> str:
     return ", ".join(parts) or "any worker"
 
 
+@lru_cache(1024)
+def of_version(text: str, version: str = "") -> str:
+    """The same lane for workers with this version of the agent; '': with any."""
+    parts: dict[str, Any] = json.loads(text) if text else {}
+    parts.pop("version", None)
+    if version:
+        parts["version"] = version
+    return json.dumps(parts, sort_keys=True, separators=(",", ":")) if parts else ""
+
+
 def line(agent: str, lane: str) -> str:
     """Where the tasks of an agent wait that are in this lane; no agent has an @ in its name."""
     return f"{agent}@{lane}" if lane else agent
+
+
+def of_versions(lines: Iterable[str]) -> tuple[str, ...]:
+    """Those of these lines that are of a version of their agent."""
+    return tuple(name for name in lines if Lane.parse(name.partition("@")[2]).version)
 
 
 def lines_of(

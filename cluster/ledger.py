@@ -21,6 +21,7 @@ from .measuring import Measuring
 from .parking import Parking
 from .reads import reads_of
 from .reasons import reason
+from .releasing import Releasing
 from .remembering import Remembering
 from .stats import Figures, Measures, Stats
 from .store import KeyRow, Store, Writes
@@ -45,7 +46,7 @@ def system_clock() -> Clock:
     return Clock(time.time, time.monotonic)
 
 
-class Ledger(Scheduling, KeyKeeping, Remembering):
+class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
     """Group commit over a store that is open. `run()` drives it; every other method may be called meanwhile."""
 
     def __init__(

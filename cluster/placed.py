@@ -16,7 +16,7 @@ from .task import Task
 class Placed:
     """As agents.host.Place has it: what a step needs is the lane of a worker for it."""
 
-    __slots__ = ("_base", "_home", "_lane", "_market", "_shape", "guest")
+    __slots__ = ("_base", "_home", "_lane", "_market", "_shape", "_version", "guest")
 
     def __init__(self, task: Task, base: Resources, shape: Resources, lines: tuple[str, ...]) -> None:
         """`base` is what the agent's runs take, `shape` what this worker does, and `lines` are those of the agent that
@@ -26,6 +26,7 @@ class Placed:
         self._lane = task.lane
         self._home = task.home
         self._market = task.market
+        self._version = Lane.parse(task.lane).version
         self.guest = task.lane != task.home and line(task.agent, task.home) not in lines
 
     def elsewhere(self, step: StepId, asked: Resources | None) -> str | None:
@@ -43,4 +44,4 @@ class Placed:
             raise StepError(str(step), f"asks for {wants}, and its task may run on {has} only")
         market: str = self._market if asked.market == ANY else asked.market
         shape = replace(asked, market="any")
-        return Lane(market, None if covers(self._base, shape) else shape)
+        return Lane(market, None if covers(self._base, shape) else shape, self._version)

@@ -15,11 +15,13 @@ from typing import NamedTuple, Protocol, TypeVar
 from agents.ids import new_id
 
 from .client import Demand
+from .earlier import Earlier
 from .errors import Unavailable
 from .holder import REPLICA
 from .kinds import Kind, for_step
 from .lanes import Lane
 from .nodekinds import NodeKind
+from .older import Serving
 from .planning import plan
 from .roster import Member, Roster, situation_of
 from .situation import Memory, Plan, Rules, Wanted
@@ -82,6 +84,10 @@ class Fleet(Protocol):
     async def watch(self, id: str) -> Death:
         """Returns when the worker's process is gone."""
 
+    async def serve(self, id: str, *, old: bool) -> Serving:
+        """Tell a worker whether there is a newer version than its own, and so what it takes; what it answers, nothing
+        where it does not."""
+
     async def drain(self, id: str, within: float | None) -> None:
         """Have a worker take no more and end when what it holds is over, at the latest after so many seconds: what is
         not over then goes back to the queue."""
@@ -99,6 +105,9 @@ class Losses(Protocol):
     async def demand(self) -> tuple[Demand, ...]:
         """What there is to do. Raises Unavailable likewise."""
 
+    async def release(self, agent: str, lane: str, reason: str) -> int:
+        """The queued tasks of a lane that is of a version go on with any; how many. Raises Unavailable likewise."""
+
 
 class Pool:
     """One task follows each worker to its end, and another decides; `run()` lasts until it is cancelled."""
@@ -112,6 +121,7 @@ class Pool:
         self._demands: tuple[Demand, ...] = ()
         self._ground = Ground(())
         self._latest = Plan((), (), Memory())
+        self._earlier = Earlier(self._roster, fleet, ledger, self._rules, self._later)
         self._pauses: dict[str, tuple[float, float]] = {}  # by kind: when one may be tried again, and the next pause
         self._troubles: dict[str, str] = {}  # by kind: why its last worker did not start
         self._woken = asyncio.Event()
@@ -132,8 +142,9 @@ class Pool:
                         await self._woken.wait()
 
     def status(self) -> list[dict[str, object]]:
-        """One line for each kind: what is wanted and why, what is there, and what went wrong last."""
-        return [self._line(kind) for kind in self._kinds.values()]
+        """One line for each kind: what is wanted and why, what is there, and what went wrong last; and one for each
+        worker of an earlier version that stays."""
+        return [*map(self._line, self._kinds.values()), *self._earlier.lines()]
 
     def nodes(self) -> list[dict[str, object]]:
         """One line for each kind of node: how many there are and may be, and what one costs an hour in USD (None:
@@ -177,11 +188,13 @@ class Pool:
         self._roster.look(ground.kinds, ground.leaving, ground.placed, time.time())
         known = await self._ask()
         self._know_steps()
+        apart = self._earlier.look(self._kinds, self._demands, time.time(), known=known)
         situation = situation_of(
             *(self._kinds.values(), self._roster, self._demands, ground.kinds),
             rules=self._rules,
             memory=self._latest.memory,
             now=time.time(),
+            apart=apart,
         )
         self._latest = plan(situation)
         for ending in self._latest.endings if known else ():
@@ -218,7 +231,8 @@ class Pool:
         """A worker that is not needed: what it runs is not cut short."""
         log.info("worker %s of kind %s ends: %s", member.id, member.kind, why)
         if member.ready_at is None and member.life is not None:
-            member.life.cancel()
+            if not member.may_hold(time.time()):
+                member.life.cancel()
         else:
             member.draining = True
             self._later(self._fleet.drain(member.id, None))

@@ -45,6 +45,6 @@ def promote(book: Book, worker: Hello, call: int, promotion: Promotion, known: K
         return there
     if asked.key:
         book.writes.keys[mark] = KeyRow(*mark, asked.digest, None, json.dumps([task.id]), task.id)
-    claimed = book.adopt(task, worker.id, call, promotion.began)
+    claimed = book.adopt(task, worker.id, call, promotion.began, worker.versions.get(task.agent, ""))
     report(book, worker.id, Report(*task.ref, FENCE, 1, promotion.entries), {})
     return claimed

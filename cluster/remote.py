@@ -301,6 +301,9 @@ class RemoteLedger:
         """For the pool, which has nothing better to do than to try for ever."""
         await self._ledger.call("worker_lost", worker, fault=fault, patience=float("inf"))
 
+    async def release(self, agent: str, lane: str, reason: str) -> int:
+        return cast(int, await self._ask("release", agent, lane, reason))
+
     async def holders(self) -> dict[str, int]:
         return cast(dict[str, int], await self._ledger.call("holders", patience=float("inf")))
 

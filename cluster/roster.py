@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -12,10 +12,12 @@ from agents.resources import Market
 from . import nodekinds, situation
 from .client import Demand
 from .kinds import Kind
-from .lanes import Lane
+from .lanes import Lane, of_version
 from .nodekinds import NodeKind
+from .older import Old, Serving, together
 from .situation import Backlog, Deadline, Memory, Rules, Situation, WorkerKind
 
+ADOPT_SECONDS = 5.0  # in which it shows whether a worker that was there has found a place
 STARTS = 0.3  # how much the newest counts in the seconds that a worker takes to start
 
 
@@ -37,6 +39,9 @@ class Member:
     draining: bool = False  # it was told to take no more
     leaving: bool = False  # its node is about to go, and it knows
     life: asyncio.Task[None] | None = None  # from being asked for to its end
+    old: bool | None = None  # whether it was told that there is a newer version; None: it was told nothing yet
+    serving: Serving | None = None  # what it answered ...
+    told_at: float = 0.0  # ... and when
 
     def holds(self, count: int, now: float) -> None:
         """It has so many tasks now."""
@@ -45,6 +50,23 @@ class Member:
             self.idle_since = None
         elif self.idle_since is None:
             self.idle_since = now
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes work now."""
+        return self.ready_at is not None and not (self.draining or self.leaving)
+
+    def may_hold(self, now: float) -> bool:
+        """Whether it was there before this pool, has not answered yet, and may have tasks."""
+        if not self.adopted or self.ready_at is not None:
+            return False
+        return self.placed_at is not None or now - self.asked_at < ADOPT_SECONDS
+
+    def stay(self, now: float) -> Old:
+        """As one of an earlier version, whose last answer is of some time ago."""
+        serving = self.serving or Serving()
+        old_for = serving.old_for + max(0.0, now - self.told_at)
+        return Old(self.id, self.kind, serving._replace(old_for=old_for), self.busy)
 
     @property
     def seen(self) -> situation.Worker:
@@ -108,8 +130,9 @@ def situation_of(
     rules: Rules,
     memory: Memory,
     now: float,
+    apart: Collection[str] = (),
 ) -> Situation:
-    """What a decision rests on."""
+    """What a decision rests on. The workers `apart` are none of its business."""
     of_agents: dict[str, list[tuple[Lane, Demand]]] = {}
     for each in demands:
         of_agents.setdefault(each.agent, []).append((Lane.parse(each.lane), each))
@@ -120,7 +143,7 @@ def situation_of(
             tuple(
                 _backlog(lane, each, slots)
                 for agent, slots in kind.slots.items()
-                for lane, each in of_agents.get(agent, ())
+                for lane, each in _of_version(of_agents.get(agent, ()), kind.versions.get(agent, ""))
                 if lane.shape in kind.shapes
             ),
             kind.least,
@@ -129,8 +152,17 @@ def situation_of(
         )
         for kind in kinds
     )
-    workers = tuple(member.seen for member in roster.members.values())
+    workers = tuple(member.seen for member in roster.members.values() if member.id not in apart)
     return Situation(now, found, nodes, workers, rules=rules, memory=memory)
+
+
+def _of_version(lanes: Iterable[tuple[Lane, Demand]], version: str) -> list[tuple[Lane, Demand]]:
+    """What workers of that version may take of these lanes: what it began and what none has begun, as one."""
+    found: dict[str, list[Demand]] = {}
+    for lane, each in lanes:
+        if lane.version in ("", version):
+            found.setdefault(of_version(each.lane), []).append(each)
+    return [(Lane.parse(lane), together(several)._replace(lane=lane)) for lane, several in found.items()]
 
 
 def _backlog(lane: Lane, demand: Demand, slots: int) -> Backlog:

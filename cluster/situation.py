@@ -83,12 +83,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for all kinds: how many workers there may be, how many seconds one that is not needed stays, and for
-    how many a node is waited for before something else is tried."""
+    """What holds for all kinds: how many workers there may be, how many seconds one that is not needed stays, for how
+    many a node is waited for before something else is tried, and for how many workers of an earlier version stay for
+    tasks that are to finish with it."""
 
     most: int = 1024
     idle: float = 60.0
     patience: float = 60.0
+    old_versions: float = 3600.0
 
 
 class Try(NamedTuple):

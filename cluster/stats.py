@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from .lanes import of_version
 from .store import Served, Writes
 from .task import NEW, State, Task
 
@@ -17,7 +18,7 @@ MOVES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
 MEMORY = 60.0  # seconds after which what was seen counts for a third
 NEWEST = 0.05  # how much the newest claim counts in the mean of how long they take
 
-Line = tuple[str, str]  # (agent, lane)
+Line = tuple[str, str]  # (agent, lane); of all versions of the agent together
 
 
 class Histogram(NamedTuple):
@@ -126,7 +127,7 @@ class Stats:
         self._accepted.update(task.agent for task in writes.new.values())
         claims: Counter[Line] = Counter()
         for task in writes.claimed:
-            claims[task.agent, task.lane] += 1
+            claims[task.agent, of_version(task.lane) if task.lane else ""] += 1
             if task.rank == NEW:
                 self._attempts[task.agent] += 1
             if task.fence == 1:
@@ -145,12 +146,12 @@ class Stats:
 
     def rate(self, agent: str, lane: str, now: float) -> float:
         """Claims of a line in a second, of late."""
-        rate = self._rates.get((agent, lane))
+        rate = self._rates.get((agent, of_version(lane)))
         return rate.level(now) if rate is not None else 0.0
 
     def service(self, agent: str, lane: str) -> float | None:
         """Seconds that a worker has a claim of this line, of late; None: nobody knows."""
-        return self._services.get((agent, lane))
+        return self._services.get((agent, of_version(lane)))
 
     def figures(self) -> Figures:
         return Figures(
@@ -172,7 +173,7 @@ class Stats:
         """Each claim counts for a part of the mean; those of one tick together as many would one after the other."""
         sums: defaultdict[Line, list[float]] = defaultdict(list)
         for agent, lane, seconds in served:
-            sums[agent, lane].append(seconds)
+            sums[agent, of_version(lane) if lane else ""].append(seconds)
         for line, all in sums.items():
             mean, before = sum(all) / len(all), self._services.get(line)
             kept = 0.0 if before is None else (1 - NEWEST) ** len(all)

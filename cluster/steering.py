@@ -110,7 +110,7 @@ def retry(book: Book, ref: Ref, stored: Task | None, *, parent: Task | None = No
         isolated=0,
         run_at=0.0,
         ran=0.0,
-        lane=task.home,
+        lane=task.first,
         told=UNTOLD if task.told == UNHEARD else task.told,
         ended_at=None,
         cancel_requested_at=None,
@@ -151,7 +151,7 @@ def fork(
         schedule=None,
         extra=extra_json(retry=source.retry, session=source.session, market=source.market),
     )
-    task = forked.but(**(_FRESH | {"events": len(kept), "lane": source.home}))
+    task = forked.but(**(_FRESH | {"events": len(kept), "lane": source.first}))
     book.accept(task)
     for seq, step in enumerate(kept):
         book.writes.steps.append(

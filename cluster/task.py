@@ -103,6 +103,11 @@ class Task(NamedTuple):
     @property
     def home(self) -> str:
         """The lane that it is in while none of its steps asks for another worker."""
+        return Lane(self.market, version=Lane.parse(self.lane).version).text if self.lane else ""
+
+    @property
+    def first(self) -> str:
+        """The lane that it was submitted in, when it had not run anywhere yet."""
         return Lane(self.market).text if self.lane else ""  # who is in no lane was submitted for none
 
     @property

@@ -23,6 +23,7 @@ from .claims import Beat, Claim, Ending, Held, Hello, Orders, Picture, PoolLink,
 from .durable import RESULT_BYTES
 from .errors import Unavailable
 from .heartbeat import Heartbeat
+from .lanes import of_versions
 from .lease import Lease
 from .pace import Pace
 from .reports import Reporter
@@ -54,6 +55,7 @@ class Worker:
         """`callees`: the agents that runs may call, wherever they run; None: those of this worker. `shape`: what this
         worker takes of its node; None: what each agent asks for."""
         self.hello = hello  # what the ledger is told; without slots once this worker leaves
+        self._made = hello  # for all that it was made for
         self._agents = agents
         self._link = link
         self._die = die
@@ -108,6 +110,14 @@ class Worker:
     async def stop(self) -> None:
         """Take no more, and give back at once what is held; as safe as `drain`."""
         await self.drain(0.0)
+
+    def serve(self, *, old: bool) -> None:
+        """Take all tasks that this worker was made for; where its versions are `old` ones, none but those that they
+        began. Belongs to the event loop."""
+        hello = only_begun(self._made) if old else self._made
+        if not self._leaving and hello != self.hello:
+            self.hello = hello
+            self._loops.append(self._group.create_task(self._pull_once()))  # in place of the one that is parked
 
     def held(self) -> tuple[Held, ...]:
         """The claims whose end is not durable yet."""
@@ -285,6 +295,12 @@ class Worker:
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, act)
+
+
+def only_begun(hello: Hello) -> Hello:
+    """The same worker, for nothing but the tasks that its own versions began."""
+    lines = {agent: of_versions(hello.lines_of(agent)) for agent in hello.versions}
+    return hello._replace(slots={agent: hello.slots[agent] for agent in lines if agent in hello.slots}, lines=lines)
 
 
 def _stores(url: str) -> Callable[[str], ArtifactStore]:

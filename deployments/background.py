@@ -141,7 +141,7 @@ def _pool(catalog: Catalog, table: PoolTable, artifacts_url: str, logs: Path, st
     elastic = bool(fleet.brought(told))
     bounds, cpus = table.bounds(elastic=elastic), None if elastic else raylocal.cpus()
     found = kinds(catalog.values(), bounds, cpus, code=staff.code)
-    rules = Rules(table.total, table.idle, table.spot_patience)
+    rules = Rules(table.total, table.idle, table.spot_patience, table.old_versions)
     places = artifacts_url, str(logs)
     return fleet.PoolPlan(
         *(tuple(found), *places),

@@ -62,7 +62,8 @@ class PoolTable(Table):
 
     Of each kind there are `min` to `max`, and `total` of all; where nodes neither come nor go, as on one machine, both
     are `workers` unless they are set. A worker that is not needed stays `idle` seconds more, and a node is waited for
-    `spot_patience` seconds before another is asked for.
+    `spot_patience` seconds before another is asked for. Workers of an earlier version stay at most `old_versions`
+    seconds for tasks that are to finish with it.
     """
 
     workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=MOST)
@@ -71,6 +72,7 @@ class PoolTable(Table):
     total: int = Field(MOST, ge=1, le=MOST)
     idle: float = Field(60.0, ge=1, le=24 * AN_HOUR)
     spot_patience: float = Field(60.0, ge=1, le=AN_HOUR)
+    old_versions: float = Field(AN_HOUR, ge=0, le=366 * 24 * AN_HOUR)
     kinds: dict[str, KindTable] = Field(default_factory=dict)
     result_bytes: int = Field(MIB, ge=1, le=16 * MIB)  # of what a run records at once; all of a task travels together
 

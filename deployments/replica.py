@@ -21,6 +21,7 @@ from agents.ids import new_id
 from cluster.claims import HolderLink
 from cluster.client import LedgerClient
 from cluster.holder import Holder
+from cluster.kinds import versions_of
 
 from . import again, bodies
 from .access import caller_of, check_again, is_good
@@ -84,7 +85,7 @@ class Replica:
         self._description = json.dumps(describe(entry)).encode()
         self._policy = policy
         self._asking = Asking(entry, policy, limit)
-        self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder))
+        self._promoter = Promoter(entry.agent, ledger, Holder(new_id(), links.holder, versions=versions_of([entry])))
         self._runs = LiveRuns(agent, policy, artifacts, self._promoter, ledger, links.reach, links.measures)
         self._desk = Desk(self._runs, policy.on_message, input_type(entry.agent))
 

@@ -55,6 +55,8 @@ def show_event(event: dict[str, Any]) -> None:
             _line("▸", f"attempt {event.get('attempt')}")
         case "waiting":
             _line("…", sentence(data))
+        case "moved":
+            _line("↻", f"goes on with another version than {data.get('from')}: {data.get('reason')}")
         case "failed":
             show_problem(data.get("error") or data)
         case "output":

@@ -37,6 +37,8 @@ INF, NAN = float("inf"), float("nan")
         (Background, {"timeout": 0}, "timeout"),
         (Background, {"timeout": YEAR + 1}, "timeout"),
         (Background, {"timeout": NAN}, "timeout"),
+        (Background, {"durability": "never"}, "sync, batched, exit"),
+        (Background, {"upgrade": "stay"}, "upgrade must be one of move, finish"),
     ],
 )
 def test_a_policy_that_cannot_be_kept_is_refused_and_says_which_field(

@@ -81,16 +81,20 @@ class House:
         callees: Any = None,
         shape: Any = None,
         shapes: Any = (None,),
+        version: str = "",
     ) -> Worker:
-        """A worker that runs these agents; of this shape, and for steps that ask for one of the `shapes`."""
+        """A worker that runs these agents; of this shape, and for steps that ask for one of the `shapes`. With a
+        `version` it has that of them, and what it begins is to finish with it."""
         quick: dict[str, Any] = {"grace": 0.2, "flush": 1.0, "beat": 0.01, "pause": 0.001, "longest_pause": 0.01}
         if self.clock is not None:
             moved = self.clock
             quick |= {"clock": lambda: moved.time, "now": lambda: moved.time}
         link = self.links[id] = Direct(self.ledger)
         market = "on_demand" if shape is None or shape.market == "any" else shape.market
-        lines = {each.name: lines_of(each.name, shapes, market) for each in agents}
-        hello = Hello(id, name_of(shape) if shape else "cpu1", {each.name: slots for each in agents}, lines)
+        lines = {each.name: lines_of(each.name, shapes, market, version) for each in agents}
+        versions = dict.fromkeys((each.name for each in agents), version) if version else {}
+        kind = name_of(shape) if shape else "cpu1"
+        hello = Hello(id, kind, {each.name: slots for each in agents}, lines, versions)
         known = None if callees is None else callees_of(map(type, callees))
         by_name = {each.name: each for each in agents}
         worker = Worker(

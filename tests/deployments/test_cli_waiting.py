@@ -74,3 +74,10 @@ def test_an_event_of_waiting_is_told_so(capsys: pytest.CaptureFixture[str]) -> N
     show_event({"type": "waiting", "data": json.loads(waits_json(waits.write(Waits(None, ("approve",)))))})
 
     assert capsys.readouterr().err.endswith("waits for the signal approve\n")
+
+
+def test_a_task_that_goes_on_with_another_version_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show_event({"type": "moved", "data": {"from": "v1", "reason": "no worker of version v1 is left"}})
+
+    told = "goes on with another version than v1: no worker of version v1 is left\n"
+    assert capsys.readouterr().err.endswith(told)

@@ -153,14 +153,14 @@ def test_an_age_that_cannot_be_is_refused(tmp_path: Path, line: str, why: str) -
 def test_the_pool_has_bounds_and_kinds_of_nodes(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        "[pool]\nmin = 1\nmax = 9\nidle = 30\nspot_patience = 5\n"
+        "[pool]\nmin = 1\nmax = 9\nidle = 30\nspot_patience = 5\nold_versions = 0\n"
         "[pool.kinds.cheap]\nresources = { CPU = 8 }\nmarket = 'spot'\nprice = 0.1\nmax_nodes = 3\n"
         "[pool.kinds.gpu]\nresources = { GPU = 1 }\nlabels = { 'ray.io/accelerator-type' = 'A100' }\n",
     )
 
     pool = load(path, {"RUBATO_POOL_TOTAL": "20"}, {}).pool
 
-    assert (pool.min, pool.max, pool.total, pool.idle, pool.spot_patience) == (1, 9, 20, 30, 5)
+    assert (pool.min, pool.max, pool.total, pool.idle, pool.spot_patience, pool.old_versions) == (1, 9, 20, 30, 5, 0)
     assert pool.node_kinds() == [
         NodeKind("cheap", {"CPU": 8}, {"ray.io/market-type": "spot"}, price=0.1, max_nodes=3),
         NodeKind("gpu", {"GPU": 1}, {"ray.io/accelerator-type": "A100"}),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,6 +32,26 @@ class Shop(Agent[float, str]):
 """
 
 
+WAITERS = """
+from agents import Agent, Background, Context
+
+
+class Stays(Agent[int, list[str]]):
+    name = "stays"
+    background = Background(upgrade="finish")
+
+    async def run(self, ctx: Context, number: int) -> list[str]:
+        began = await ctx.step("begin", lambda: "first")
+        await ctx.signal("go")
+        return [began, "first"]
+
+
+class Moves(Stays):
+    name = "moves"
+    background = Background(upgrade="move")
+"""
+
+
 class Shop:
     """A house that serves one agent of somebody else's, by a settings file."""
 
@@ -48,6 +69,10 @@ class Shop:
     def sell(self, code: str) -> None:
         self._code.write_text(code)
 
+    def hire(self, code: str) -> None:
+        """Those who wait, beside the shop."""
+        (self._code.parent / "waiting.py").write_text(code)
+
     @property
     def sold(self) -> str:
         """The code that lies there."""
@@ -60,6 +85,26 @@ class Shop:
         """The output of a task that takes so long."""
         output: str = self.house.json("submit", "shop", str(seconds), "--wait")["task"]["output"]
         return output
+
+    def begin(self, agent: str) -> str:
+        """A task that has recorded its first step, and waits for a signal."""
+        id: str = self.house.json("submit", agent, "1")["id"]
+        until(lambda: self.of(id)["state"] == "waiting", "the task waits")
+        return id
+
+    def go(self, id: str) -> list[str]:
+        """What it ends with, once it may go on: the code of its step, and of its end."""
+        httpx.post(f"{self.house.url}/v1/tasks/{id}/signals/go", json=1).raise_for_status()
+        output: list[str] = self.house.lines("watch", id)[-1]["data"]["output"]
+        return output
+
+    def of(self, id: str) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{self.house.url}/v1/tasks/{id}").json()
+        return found
+
+    def earlier(self) -> list[dict[str, Any]]:
+        """Workers of an earlier version that stay."""
+        return [row for row in self.house.json("status")["workers"] if "earlier" in row["kind"]]
 
     def waits_for(self, id: str) -> str | None:
         """What keeps a queued task from running."""
@@ -183,3 +228,46 @@ def test_an_agent_that_no_node_can_hold_is_refused_with_what_each_lacks(shop: Sh
     assert ended.returncode == 1
     assert "a worker of shop needs 8 GPU, and no kind of node can ever hold that: here (has no GPU)" in ended.stderr
     assert shop.task(0) == before
+
+
+@pytest.mark.long
+def test_tasks_finish_with_the_version_that_began_them_or_move_as_their_agents_say(shop: Shop) -> None:
+    shop.sell(SHOP)
+    shop.hire(WAITERS)
+    shop.serve(shop="shopping:Shop", stays="waiting:Stays", moves="waiting:Moves")
+    shop.house.run("deploy", *shop.settings)
+    stays, orphan, moves = shop.begin("stays"), shop.begin("stays"), shop.begin("moves")
+
+    shop.hire(WAITERS.replace("first", "second"))
+    shop.house.run("deploy", *shop.settings)
+
+    until(lambda: len(shop.earlier()) == 1, "one of them is enough for what waits")
+    (row,) = shop.earlier()
+    assert "0 queued, 0 running and 2 waiting of stays go on with version" in row["why"][0]["reason"]
+    assert shop.go(shop.begin("stays")) == ["second", "second"]
+    assert shop.go(moves) == ["first", "second"]
+    assert shop.go(stays) == ["first", "first"]
+    assert shop.task(0) == "first"  # it is not kept from others
+
+    workers = [process for process in shop.house.processes() if process.name().startswith("ray::Worker")]
+    min(workers, key=lambda process: process.create_time()).kill()
+    assert shop.go(orphan) == ["first", "second"]
+    (moved,) = [event for event in shop.house.lines("watch", orphan) if event["type"] == "moved"]
+    assert moved["data"]["reason"] == f"no worker of version {moved['data']['from']} is left"
+    until(lambda: not shop.earlier(), "nothing old is left")
+
+
+@pytest.mark.long
+def test_what_an_agent_that_goes_had_begun_finishes(shop: Shop) -> None:
+    shop.hire(WAITERS)
+    shop.serve(shop="shopping:Shop", stays="waiting:Stays", moves="waiting:Moves")
+    shop.house.run("deploy", *shop.settings)
+    stays, moves = shop.begin("stays"), shop.begin("moves")
+
+    shop.serve(shop="shopping:Shop")
+    shop.house.run("deploy", *shop.settings)
+
+    assert shop.go(stays) == ["first", "first"]
+    httpx.post(f"{shop.house.url}/v1/tasks/{moves}/signals/go", json=1).raise_for_status()
+    until(lambda: shop.waits_for(moves) == "no_worker", "nobody is there to run it")
+    until(lambda: not shop.earlier(), "nothing old is left")
