@@ -18,6 +18,7 @@ from agents import Agent, Artifact, Background, Context, Permanent, Progress, Re
 from agents.artifacts import artifact_store
 from agents.catalog import Catalog, Entry
 from cluster.claims import Hello
+from cluster.lanes import lines_of
 from cluster.tasklog import LogLine
 from cluster.worker import Worker
 from deployments.gateway import gateway_app
@@ -138,7 +139,7 @@ async def _serve(
 
     async with running_ledger() as ledger, hosting() as host:
         agents = {name: entry.agent() for name, entry in catalog.items()}
-        hello = Hello("w1", "cpu1", dict.fromkeys(agents, 4))
+        hello = Hello("w1", "cpu1", dict.fromkeys(agents, 4), {name: lines_of(name) for name in agents})
         link = Direct(ledger)
         worker = Worker(hello, agents, link, artifacts, die=lambda: None)
         working = asyncio.create_task(worker.run())
