@@ -23,8 +23,9 @@ from . import ledger, pool, tasklog
 from .collecting import collect_rarely
 from .door import Door, Doorway
 from .draining import Notices
-from .errors import Fenced, Unavailable
+from .errors import Fenced, Superseded, Unavailable
 from .fleet import START_SECONDS, PoolPlan, RayFleet, die, look
+from .places import on_server
 from .remote import LEDGER, METHODS, NAMESPACE, POOL, Answering, Remote, RemoteLedger
 from .retention import Retention
 from .schedule import Policy
@@ -60,7 +61,7 @@ class LedgerPlan(NamedTuple):
     @property
     def terms(self) -> Terms:
         shelves = partial(shelves_at, self.artifacts_url) if self.artifacts_url else None
-        return Terms(dict(self.policies), self.retention, shelves, self.store_id)
+        return Terms(dict(self.policies), self.retention, shelves, self.store_id, on_server(self.where))
 
 
 class Ledger(ledger.Ledger, Answering):
@@ -70,6 +71,7 @@ class Ledger(ledger.Ledger, Answering):
         self._plan = plan
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trouble = "its store is not open yet"
+        self._superseded = False
         super().__init__(store_at(plan.where), terms=plan.terms)
         collect_rarely()
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
@@ -84,7 +86,8 @@ class Ledger(ledger.Ledger, Answering):
         if not self._opened.done():
             await within(self._opened, OPEN_SECONDS)
         if not self._opened.done() or self._running.done():
-            return self.refusal(Unavailable(f"the ledger is not there: {self._trouble}"))
+            refusal = Superseded if self._superseded else Unavailable
+            return self.refusal(refusal(f"the ledger is not there: {self._trouble}"))
         return await super().ask(packed)
 
     async def door(self) -> Door | None:
@@ -123,7 +126,8 @@ class Ledger(ledger.Ledger, Answering):
         except Exception as error:
             self._trouble = str(error)
             log.exception("the ledger cannot go on")
-            if not isinstance(error, Fenced):
+            self._superseded = isinstance(error, Fenced)
+            if not self._superseded:
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, die)
             raise
         finally:
@@ -133,6 +137,7 @@ class Ledger(ledger.Ledger, Answering):
     def _leave_to_another(self) -> None:
         """Fenced: whoever is connected asks again where the ledger is, for the next one goes by the same name."""
         self._trouble = "another one has taken its store"
+        self._superseded = True
         self._door = None
         asyncio.get_running_loop().call_later(HANG_UP, self._doorway.close)
 

@@ -15,7 +15,7 @@ from secrets import token_hex
 from . import waits
 from .alarms import Alarms
 from .apikeys import ApiKey
-from .claims import LEASE, Claim, Held, Hello, News
+from .claims import AWAY, LEASE, Claim, Held, Hello, News
 from .client import Limit
 from .lanes import of_version, words
 from .limits import Rule, agent_key
@@ -54,6 +54,11 @@ class Holding:
     def held(self) -> Held:
         return self.task.tenant, self.task.id, self.task.fence
 
+    @property
+    def is_away(self) -> bool:
+        """Whether a worker of another cluster holds it, of whom nothing will be heard."""
+        return self.worker.startswith(AWAY)
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -88,8 +93,11 @@ class Book:
         self.news: defaultdict[str, list[tuple[Held, News]]] = defaultdict(list)  # by worker, not sent yet
         self.gone: set[Ref] = set()  # tasks that this tick deletes
 
-    async def load(self) -> None:
-        """Read the store; to be called once, before anything else."""
+    async def load(self, away_until: float, *, apart: bool) -> None:
+        """Read the store; to be called once, before anything else. `apart`: what is held there is held by workers of
+        another cluster. That is to be stored: whoever reads this book after us must not take them for workers of ours.
+        `away_until`: when the leases end of those who are of another, who renew nothing here.
+        """
         now, store = self.clock.now(), self._store
         self.counts.update({(agent, state): n for agent, state, n in await store.counts()})
         self.lanes.update({(agent, lane, state): n for agent, lane, state, n in await store.lanes()})
@@ -101,7 +109,13 @@ class Book:
             self.ready.wake(queue, at)
         for task in await store.running():
             events, reported = await store.progress(task.tenant, task.id, task.fence)
-            self.hold(task, events=max(events, task.events), reported=reported, call=None, alone=bool(task.isolated))
+            if apart and not str(task.worker).startswith(AWAY):
+                task = task.but(worker=f"{AWAY}{task.worker}")
+                self.put(task, task.state)
+            last = max(events, task.events)
+            holding = self.hold(task, events=last, reported=reported, call=None, alone=bool(task.isolated))
+            if holding.is_away:
+                holding.lease_ends = away_until
 
     def any(self, agent: str | None, state: str) -> bool:
         """Whether there is a task of this agent (None: of any) in this state."""

@@ -17,6 +17,7 @@ from .task import Origin, Submission, Task
 LEASE = 15.0  # seconds a claim holds after the worker sent a heartbeat that lists it
 MARGIN = 3.0  # seconds before the end of its lease in which a worker starts no step
 BEAT = 3.0  # seconds between heartbeats
+AWAY = "away-"  # how the ids begin of workers of another cluster, which held claims when its store was taken
 
 
 Held = tuple[str, str, int]  # (tenant, task id, fence): what a claim is called

@@ -24,6 +24,10 @@ class Unavailable(RubatoError):
         return str(self.args[0])
 
 
+class Superseded(Unavailable):
+    """Another ledger has the store for good: whoever holds claims of this one holds nothing any more."""
+
+
 class Fenced(RubatoError):
     """Someone else owns the store now; this ledger must not write again."""
 

@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 from .calls import Calls
 from .claims import Beat, Picture, WorkerLink
-from .errors import Unavailable
+from .errors import Superseded, Unavailable
 from .pace import Pace
 
 log = logging.getLogger("rubato.worker")
@@ -67,6 +67,8 @@ class Heartbeat:
         sent = self._pace.clock()
         try:
             beat = self._link.beat(self._worker, picture)
+        except Superseded:  # whoever has the store lets others go on with what is held here
+            beat = Beat(picture.held)
         except Unavailable:
             return
         self._calls.hear(beat.book)

@@ -52,7 +52,7 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
     def __init__(
         self, store: Store, clock: Clock | None = None, *, fresh: bool = False, terms: Terms | None = None
     ) -> None:
-        """`fresh`: a new generation begins, so whoever held a claim is gone."""
+        """`fresh`: a new generation begins, so whoever held a claim is gone, or of another cluster."""
         terms = terms or Terms()
         self._store = store
         self._reads = reads_of(store)
@@ -60,7 +60,7 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
         self._fresh = fresh
         self._stats = Stats()
         self._parking = Parking()
-        self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish)
+        self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish, shared=terms.shared)
         self._measuring = Measuring(store, self._clock, self._stats)
         self._chores = Chores(self._ticks, store, self._clock)
         self._timetable = Timetable(self._ticks, self._reads, self._clock, terms.policies)
@@ -324,11 +324,11 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
 
     async def beat(self, worker: str, seen: Picture) -> Beat:
         """Renews the leases of the claims held, and takes back those that never arrived.
-
         What there is to tell is told when it is durable: a worker throws away what it has of a claim that is lost.
-        Where that takes long, because the store is away, its other claims are renewed meanwhile.
-        """
+        Where that takes long its other claims are renewed meanwhile; none, where another ledger may have the store."""
         beat, missing = reporting.beat(self._read_book(), worker, seen)
+        if not self._ticks.owns:
+            return Beat((), unsure=seen.held, book=beat.book)
         if not (beat.lost or beat.cancels or missing):  # so it is whatever becomes of a tick under way
             return beat
 

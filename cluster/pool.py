@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from agents.ids import new_id
 
+from .claims import AWAY
 from .client import Demand
 from .earlier import Earlier
-from .errors import Unavailable
+from .errors import Superseded, Unavailable
 from .holder import REPLICA
 from .kinds import Kind, for_step
 from .lanes import Lane
@@ -183,10 +184,15 @@ class Pool:
     # the decision
 
     async def _decide(self) -> None:
-        """Look at all there is, and do what follows; while the ledger does not answer nobody is ended."""
+        """Look at all there is, and do what follows; while the ledger does not answer nobody is ended, and where it has
+        lost its store nobody is started."""
         self._ground = ground = await self._fleet.ground()
         self._roster.look(ground.kinds, ground.leaving, ground.placed, time.time())
-        known = await self._ask()
+        try:
+            known = await self._ask()
+        except Superseded as error:  # its workers end, and others do their work
+            log.warning("nobody is started: %s", error)
+            return
         self._know_steps()
         apart = self._earlier.look(self._kinds, self._demands, time.time(), known=known)
         situation = situation_of(
@@ -202,9 +208,11 @@ class Pool:
         self._start(self._latest.wanted, {kind.name: kind for kind in ground.kinds})
 
     async def _ask(self) -> bool:
-        """Have the ledger say what there is to do, and who does it; whether it does."""
+        """Have the ledger say what there is to do, and who does it; whether it does. Raises Superseded."""
         try:
             self._demands, held = await asyncio.gather(self._ledger.demand(), self._ledger.holders())
+        except Superseded:
+            raise
         except Unavailable as error:
             log.warning("the ledger does not say what there is to do: %s", error)
             return False
@@ -287,7 +295,7 @@ class Pool:
     async def _report_missing(self, known: Iterable[str]) -> None:
         """Workers that died while no pool watched: their claims need not wait for their leases."""
         for worker in (await self._answered(self._ledger.holders)).keys() - set(known):
-            if not worker.startswith(REPLICA):  # those come and go with Serve, and their leases with them
+            if not worker.startswith((REPLICA, AWAY)):  # those come and go with Serve, or another cluster
                 await self._tell_lost(worker, fault=True)
 
     async def _tell_lost(self, worker: str, *, fault: bool) -> None:

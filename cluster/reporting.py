@@ -99,18 +99,24 @@ def worker_lost(book: Book, worker: str, *, fault: bool) -> None:
 
 
 def renew_all(book: Book) -> None:
-    """Begin every lease anew."""
+    """Begin the lease anew of everybody who may be heard again."""
     ends = book.clock.monotonic() + LEASE
     for holding in book.running.values():
-        holding.lease_ends = ends
+        if not holding.is_away:
+            holding.lease_ends = ends
 
 
 def expire(book: Book) -> list[Holding]:
-    """Take back the claims whose lease has run out, and say which."""
+    """Take back the claims whose lease has run out, and say which. Those of another cluster's workers are no sign that
+    one of them died, and nothing is counted."""
     now = book.clock.monotonic()
     lapsed = [holding for holding in book.running.values() if holding.lease_ends <= now]
     for holding in lapsed:
-        _suspect(book, holding)
+        if holding.is_away:
+            book.requeue(holding, counted=False)
+            book.news.pop(holding.worker, None)
+        else:
+            _suspect(book, holding)
     return lapsed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,8 +15,8 @@ from agents.errors import Overloaded
 
 from .assigning import assign
 from .book import Book, Clock
-from .claims import LEASE, Answer, Claim, Held, Orders
-from .errors import Fenced, Unavailable
+from .claims import LEASE, MARGIN, Answer, Claim, Held, Orders
+from .errors import Fenced, Superseded, Unavailable
 from .handing import hand_over, held, read_pasts
 from .parking import Listener, Parking
 from .reporting import expire, refuse, release, renew_all
@@ -29,6 +30,7 @@ WAITING_LIMIT = 100_000  # rows of what waits for its tick; what callers bring b
 ROW = 1024  # characters of what a caller sends that count as one row more
 EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
 DEAF_SECONDS = LEASE / 2  # between two looks, after which the heartbeats of then may have been heard by nobody
+OWN_SECONDS = MARGIN / 2  # after a commit, in which the store is taken to be still ours while workers hold claims
 READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
 
 Apply = Callable[[Book, Any], Any]
@@ -50,12 +52,19 @@ class _Move(NamedTuple):
 class Ticks:
     """One tick applies all moves that wait, hands out what is free, commits both, and only then answers."""
 
-    def __init__(self, store: Store, clock: Clock, parking: Parking, stats: Stats, publish: Publish) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, parking: Parking, stats: Stats, publish: Publish, *, shared: bool = False
+    ) -> None:
+        """`shared`: another ledger may take the store while this one runs."""
         self._store = store
         self._clock = clock
         self._parking = parking
         self._stats = stats
         self._publish = publish
+        self._shared = shared
+        self._apart = False  # what the store says is held, is held by workers of another cluster
+        self._away_until = math.inf  # when these leases of theirs are over
+        self._owned_at = -math.inf  # when the store was last known to be ours
         self._moves: list[_Move] = []
         self.waiting = 0  # rows of the moves that wait
         self._woken = asyncio.Event()
@@ -67,7 +76,9 @@ class Ticks:
         self.book = Book(store, clock)
 
     async def load(self, *, fresh: bool) -> None:
-        """Read the book, as soon as it can be. `fresh`: a new generation begins, so whoever held a claim is gone."""
+        """Read the book, as soon as it can be. `fresh`: a new generation begins. Then whoever held a claim is gone; but
+        where the store is shared, they may live on with a ledger that does not know yet, and keep their leases."""
+        self._apart, self._away_until = fresh and self._shared, self._clock.monotonic() + LEASE
         try:
             await self._reload()
         except Fenced as error:
@@ -75,7 +86,7 @@ class Ticks:
         self._loaded = True
         self._looked_at = self._clock.monotonic()
         self.look()
-        if fresh:  # before whatever came meanwhile: no report of theirs counts any more
+        if fresh and not self._shared:  # before whatever came meanwhile: no report of theirs counts any more
             came, self._moves = self._moves, []
             self._release_old([holding.held for holding in self.book.running.values()])
             self._moves += came
@@ -127,15 +138,20 @@ class Ticks:
         self._woken.set()
 
     def refuse_fenced(self) -> None:
-        """Raises Unavailable where another owner has taken the store."""
+        """Raises Superseded where another owner has taken the store."""
         if self._fenced is not None:
-            raise Unavailable(f"this ledger is fenced: {self._fenced}")
+            raise Superseded(f"this ledger is fenced: {self._fenced}")
 
     def refuse_unread(self) -> None:
         """Raises Unavailable where the book was not read yet: what it does not hold may be there all the same."""
         self.refuse_fenced()
         if not self._loaded:
             raise Unavailable("the ledger is starting")
+
+    @property
+    def owns(self) -> bool:
+        """Whether no other ledger can have had the store for long: only then may leases be renewed."""
+        return not self._shared or self._clock.monotonic() - self._owned_at < MARGIN
 
     async def run(self) -> None:
         """Tick after tick, until stopped, cancelled or fenced; a store that fails is tried again, for ever."""
@@ -188,14 +204,20 @@ class Ticks:
         outcomes = [_outcome(move, book, read) for move, read in zip(batch, found, strict=True)]
         granted = await self._hand_out(batch)
         writes = book.take_writes()
-        if writes:
+        if writes or self._is_in_doubt():
+            asked = self._clock.monotonic()
             await self._store.commit(writes)
+            self._owned_at, self._apart = asked, False
             self._stats.committed(writes, len(batch), time.perf_counter() - began, self._clock.now())
         claims = await self._with_pasts(granted)
         self._answer(batch, outcomes, claims)
         self._publish(writes)
         if book.ready.hungry:
             self._woken.set()
+
+    def _is_in_doubt(self) -> bool:
+        """Whether leases are renewed, and another ledger may have taken the store unnoticed since the last commit."""
+        return self._shared and bool(self.book.running) and self._clock.monotonic() - self._owned_at >= OWN_SECONDS
 
     async def _hand_out(self, batch: list[_Move]) -> dict[str, list[Claim]]:
         book, now = self.book, self._clock.now()
@@ -234,6 +256,9 @@ class Ticks:
             log.warning("nobody may have been heard for %.1f s: every lease begins anew", now - before)
             renew_all(self.book)
         for holding in expire(self.book):
+            if holding.is_away:
+                log.info("the lease of %s, which a worker of another cluster held, is over", holding.held)
+                continue
             self._stats.lost_leases[holding.task.agent] += 1
             log.warning("the lease of %s ran out", holding.held)
 
@@ -297,7 +322,7 @@ class Ticks:
         while True:
             try:
                 book = Book(self._store, self._clock)
-                await book.load()
+                await book.load(self._away_until, apart=self._apart)
             except Fenced:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the database's driver raises, nothing works without it
@@ -319,7 +344,7 @@ class Ticks:
         log.error("fenced, this ledger stays down: %s", error)
         self._fenced = error
         for move in [*batch, *self._take_all()]:
-            _resolve(move, Unavailable(f"this ledger is fenced: {error}"))
+            _resolve(move, Superseded(f"this ledger is fenced: {error}"))
         self._parking.answer_all(Orders(stop=True))
 
 

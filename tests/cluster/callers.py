@@ -12,6 +12,7 @@ from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.store import StoreFailed, Writes
 from cluster.task import Task
+from cluster.terms import Terms
 
 from .making import ManualClock, submission, task
 
@@ -43,8 +44,10 @@ async def opened() -> ShakyStore:
 
 
 @asynccontextmanager
-async def running(store: MemoryStore, clock: ManualClock, *, fresh: bool = False) -> AsyncIterator[Ledger]:
-    ledger = Ledger(store, clock.clock, fresh=fresh)
+async def running(
+    store: MemoryStore, clock: ManualClock, *, fresh: bool = False, shared: bool = False
+) -> AsyncIterator[Ledger]:
+    ledger = Ledger(store, clock.clock, fresh=fresh, terms=Terms(shared=shared))
     loop = asyncio.create_task(ledger.run())
     await asyncio.sleep(0)  # in which it reads its book, if it can
     yield ledger

@@ -15,6 +15,7 @@ from cluster.memory import MemoryStore
 from cluster.sessions import Memory
 from cluster.store import Store
 from cluster.task import Task
+from cluster.terms import Terms
 
 
 class Direct:
@@ -58,8 +59,8 @@ class Direct:
 
 
 @asynccontextmanager
-async def ticking(store: Store, clock: Clock | None = None) -> AsyncIterator[Ledger]:
-    ledger = Ledger(store, clock)
+async def ticking(store: Store, clock: Clock | None = None, *, shared: bool = False) -> AsyncIterator[Ledger]:
+    ledger = Ledger(store, clock, terms=Terms(shared=shared))
     loop = asyncio.create_task(ledger.run())
     yield ledger
     loop.cancel()

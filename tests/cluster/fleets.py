@@ -101,6 +101,7 @@ class Ledger:
         self.work: tuple[Demand, ...] = ()
         self.lost: list[tuple[str, bool]] = []
         self.refusals = 0
+        self.trouble = Unavailable("the store does not answer")
         self.released: list[tuple[str, str]] = []
 
     def queue(self, queued: int, running: int = 0, lane: str = "") -> None:
@@ -126,7 +127,7 @@ class Ledger:
     def _refuse(self) -> None:
         if self.refusals:
             self.refusals -= 1
-            raise Unavailable("the store does not answer")
+            raise self.trouble
 
 
 class Running:

@@ -12,10 +12,10 @@ import pytest
 
 from agents import RubatoError
 from cluster import actors
-from cluster.claims import Ending, Hello, Report, Verdict
+from cluster.claims import Ending, Hello, Picture, Report, Verdict
 from cluster.direct import Direct, NoDoor
 from cluster.door import Door, Doorway
-from cluster.errors import Fenced, StoreProblem, Unavailable
+from cluster.errors import Fenced, StoreProblem, Superseded, Unavailable
 from cluster.sqlite import SqliteStore
 
 from .making import submission, task
@@ -90,8 +90,8 @@ async def test_a_fenced_ledger_stays_down_and_says_so(tmp_path: Path, deaths: li
     actor = Actor(found)
     with pytest.raises(Fenced):
         await actor.pid()
-    with pytest.raises(Unavailable, match="generation"):
-        await ask(actor, "submit", submission())
+    with pytest.raises(Superseded, match="generation"):
+        await ask(actor, "beat", "w1", Picture(0, (), ()))
     await asyncio.sleep(0.05)
 
     assert deaths == []
@@ -139,8 +139,8 @@ async def test_a_ledger_that_is_fenced_while_it_serves_hangs_up(
     assert not connection.open
     with pytest.raises(NoDoor):
         await caller.call("submit", (submission(),), {})
-    with pytest.raises(Unavailable, match="another one has taken its store"):
-        await ask(actor, "submit", submission())
+    with pytest.raises(Superseded, match="another one has taken its store"):
+        await ask(actor, "beat", "w1", Picture(0, (), ()))
     assert deaths == []
     await actor.ends()
 

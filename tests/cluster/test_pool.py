@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from agents import Resources
+from cluster.claims import AWAY
+from cluster.errors import Superseded
 from cluster.lanes import Lane
 from cluster.nodekinds import NodeKind
-from cluster.pool import Found
+from cluster.pool import Death, Found
 from cluster.situation import Rules
 
 from .fleets import ELASTIC, SPOT, STEADY, Fleet, Ledger, Running, killed, until
@@ -92,6 +94,30 @@ async def test_replicas_that_hold_claims_are_not_its_to_report() -> None:
         await until(lambda: bool(ledger.lost))
 
     assert ledger.lost == [("gone", True)]
+
+
+async def test_nor_are_workers_of_another_cluster_of_which_nobody_here_knows() -> None:
+    fleet, ledger = Fleet(), Ledger(**{f"{AWAY}w1": 1, f"{AWAY}replica-1": 1, "gone": 1})
+    async with Running(fleet, ledger):
+        await until(lambda: bool(ledger.lost))
+        await asyncio.sleep(0.05)
+
+    assert ledger.lost == [("gone", True)]
+
+
+async def test_where_the_ledger_has_lost_its_store_nobody_is_started() -> None:
+    fleet, ledger = Fleet(), Ledger()
+    async with Running(fleet, ledger):
+        await until(lambda: len(fleet.deaths) == 2)
+        ledger.trouble, ledger.refusals = Superseded("another cluster has the store"), 1_000_000
+        for death in list(fleet.deaths.values()):
+            death.set_result(Death(fault=False, detail="it ended as it was asked to"))
+        refused = ledger.refusals
+        await until(lambda: ledger.refusals < refused - 20)
+
+        assert len(fleet.started) == 2
+        ledger.refusals = 0
+        await until(lambda: len(fleet.started) == 4)
 
 
 async def test_it_reports_those_that_died_while_no_pool_watched() -> None:

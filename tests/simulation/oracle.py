@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cluster.book import Book
-from cluster.claims import Ending, Verdict
+from cluster.claims import AWAY, Ending, Verdict
 from cluster.limits import Rule, agent_key
 from cluster.store import EventRow, SignalRow, StepRow, Writes
 from cluster.task import TERMINAL_EVENTS, TOLD, Ref, State, Task
@@ -89,7 +89,7 @@ class Oracle:
         if new.state == State.RUNNING:
             assert new.worker is not None, f"{name} runs on no worker"
             if new.isolated and new.worker is not None:
-                self.alone[new.ref][new.fence] = new.worker
+                self.alone[new.ref][new.fence] = new.worker.removeprefix(AWAY)
         else:
             assert new.worker is None, f"{name} is held by {new.worker}"
         if new.cancel_requested_at is not None and (old is None or old.cancel_requested_at is None):
@@ -115,7 +115,11 @@ class Oracle:
         elif old.ended:
             assert old._replace(told=new.told) == new, f"{name} had ended, and was changed"
         if new.state == State.RUNNING and old.state == State.RUNNING and new.worker != old.worker:
-            assert new.fence > old.fence, f"{name} went to another worker without a new fence"
+            apart = new.worker == f"{AWAY}{old.worker}" and new.fence == old.fence
+            assert apart or new.fence > old.fence, f"{name} went to another worker without a new fence"
+        if old.state == State.RUNNING and str(old.worker).startswith(AWAY) and new.fence == old.fence:
+            assert new.state not in (State.WAITING, State.COMPLETED), f"{name} by who had lost the store"
+            assert (new.isolated, new.attempts <= old.attempts) == (old.isolated, True), f"{name}: an upgrade counted"
 
     def _check_end(self, name: str, task: Task) -> None:
         verdict = self.verdicts[task.ref].get(task.fence)
@@ -183,7 +187,7 @@ class Oracle:
             by_worker[task.worker or ""].append(task)
         for worker, tasks in by_worker.items():
             for agent, number in Counter(task.agent for task in tasks).items():
-                slots = self.slots[worker].get(agent, 0)
+                slots = self.slots[worker.removeprefix(AWAY)].get(agent, 0)
                 assert number <= slots, f"worker {worker} runs {number} of {agent}, and has {slots} slots"
             if any(task.isolated for task in tasks):
                 names = [task.id for task in tasks]

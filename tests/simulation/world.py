@@ -16,6 +16,7 @@ from cluster.errors import Fenced, StoreProblem, Unavailable
 from cluster.ledger import Ledger
 from cluster.store import Store, StoreFailed, Writes
 from cluster.task import State, Task
+from cluster.terms import Terms
 
 from .disks import Disk
 from .loop import Loop, Process
@@ -139,7 +140,9 @@ class World:
             self.note(f"{host.process} does not start: {error}")
             self.loop.call_later(0.1, self.loop.kill, host.process)
             return
-        host.ledger = Ledger(host.store, self.clock, fresh=owner.tick == 0)
+        # Every other generation leaves their leases to those who held claims of the one before.
+        terms = Terms(shared=host.generation % 2 == 0)
+        host.ledger = Ledger(host.store, self.clock, fresh=owner.tick == 0, terms=terms)
         await host.ledger.run()
 
     def _buried(self, host: Host) -> None:
