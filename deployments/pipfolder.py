@@ -28,14 +28,16 @@ def installed(pip: list[str] | str, kept: Path) -> Path:
     Whatever Rubato or Ray itself needs has the version that is here already. Where a requirements file has hashes each
     of it must have one that fits. Raises CannotInstall.
     """
-    text = pip if isinstance(pip, list) else [_read(Path(pip))]
-    folder = kept / _mark(text) / SITE
+    lines = pip if isinstance(pip, list) else _read(Path(pip)).splitlines()
+    beside = Path(pip).parent if isinstance(pip, str) else Path("/")
+    folder = kept / _mark(lines, beside) / SITE
     if folder.exists():
         return folder
     shutil.rmtree(kept, ignore_errors=True)  # what was installed for other requirements
     aside = kept / "new" / SITE
     aside.mkdir(parents=True)
-    _install("\n".join(text) + "\n", aside, Path(pip).parent if isinstance(pip, str) else aside)
+    hashed = any(b"--hash=" in content for content in _contents(lines, beside))
+    _install("\n".join(lines) + "\n", aside, beside, hashed=hashed)
     _drop_what_is_here(aside)
     aside.parent.rename(folder.parent)
     return folder
@@ -48,13 +50,22 @@ def _read(file: Path) -> str:
         raise CannotInstall(f"[runtime] pip names {file}: {error.strerror}") from None
 
 
-def _mark(lines: list[str]) -> str:
-    """Tells one set of requirements, on top of what is here, from any other; wheels beside them included."""
-    told = hashlib.sha256("\n".join([sys.version, *lines, *_here()]).encode())
-    for line in lines:
-        if line.startswith("/") and Path(line).is_file():
-            told.update(Path(line).read_bytes())
+def _mark(lines: list[str], beside: Path) -> str:
+    """Tells one set of requirements, on top of what is here, from any other."""
+    told = hashlib.sha256("\n".join([sys.version, *_here()]).encode())
+    for content in _contents(lines, beside):
+        told.update(content + b"\0")
     return told.hexdigest()[:16]
+
+
+def _contents(lines: list[str], beside: Path) -> Iterator[bytes]:
+    """The lines, and the files that they name: wheels, and further requirements."""
+    for line in lines:
+        yield line.encode()
+        for path in (beside / word for word in line.split()):
+            if path.is_file():
+                yield path.read_bytes()
+                yield from _contents(_read(path).splitlines(), path.parent) if line.startswith("-") else ()
 
 
 def _here() -> list[str]:
@@ -66,12 +77,12 @@ def _name(found: Distribution) -> str:
     return re.sub(r"[-_.]+", "-", found.name).lower()
 
 
-def _install(text: str, target: Path, folder: Path) -> None:
+def _install(text: str, target: Path, folder: Path, *, hashed: bool) -> None:
     constraints = target.parent / "constraints.txt"
     constraints.write_text("\n".join(_here()) + "\n")
     command = [_uv(), "pip", "install", "--quiet", "--no-config", "--python", sys.executable]
     command += ["--target", str(target), "--constraint", str(constraints), "--requirement", "-"]
-    command += ["--require-hashes"] if "--hash=" in text else []
+    command += ["--require-hashes"] if hashed else []
     env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     ended = subprocess.run(command, input=text, env=env, cwd=folder, capture_output=True, text=True)
     if ended.returncode:

@@ -275,3 +275,12 @@ async def start_greeting(text: str) -> ASGIApp:
             await Response(text)(scope, receive, send)
 
     return greeting
+
+
+class Town(Agent[str, str]):
+    """Says what its environment has."""
+
+    name = "town"
+
+    async def run(self, ctx: Context, input: str) -> str:
+        return f"{os.environ['TOWN']} {os.environ['OF_THE_PODS']}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -118,10 +119,17 @@ def test_what_pip_installs_fits_what_runs_here(state: StateFolder, tmp_path: Pat
         carried(state, pip=[str(make_wheel(tmp_path / "old", "psutil", "0.1"))])
 
 
-def test_a_file_whose_hash_is_another_is_not_installed(state: StateFolder, tmp_path: Path) -> None:
-    make_wheel(tmp_path)
-    file = tmp_path / "needs.txt"
-    file.write_text(f"./fortune-1.5-py3-none-any.whl --hash=sha256:{'0' * 64}\n")
+def test_a_file_with_hashes_is_installed_by_them_and_not_where_one_is_another(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path)
+    file, further = tmp_path / "needs.txt", tmp_path / "further.txt"
+    file.write_text("-r further.txt\n")
+    further.write_text(f"./{wheel.name} --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n")
+    site = carried(state, pip=str(file)).site
+    assert site is not None
+    assert (site / "fortune.py").exists()
+    further.write_text(f"./{wheel.name} --hash=sha256:{'0' * 64}\n")
 
     with pytest.raises(PhaseFailed, match=r"\[runtime\] pip: .*[Hh]ash"):
         carried(state, pip=str(file))

@@ -33,12 +33,17 @@ pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(300)]
 SETTINGS = """
 [agents.echo]
 agent = "agents.library.echo:Echo"
+[agents.town]
+agent = "tests.deployments.acting:Town"
 [store]
 takeover = "when_ready"
 [artifacts]
 url = "artifacts"
 [pool]
 workers = 1
+[runtime]
+env = {TOWN = "Ulm"}
+secrets = ["OF_THE_PODS"]
 """
 GATEWAY = {"name": "gateway", "route_prefix": "/", "import_path": "deployments.rayservice:gateway"}
 
@@ -57,23 +62,26 @@ def cluster(own_postgres: OwnServer, settings: Path) -> Iterator[Cluster]:
         url = asyncio.run(make_database(own_postgres, f"rayservice_{secrets.token_hex(4)}"))
         patched.setenv("RUBATO_STORE_URL", url)
         patched.setenv("RUBATO_STATE", str(settings.parent / "state"))
+        patched.setenv("OF_THE_PODS", "by the Danube")
         with ray_cluster() as cluster:
             yield cluster
 
 
-def apply(settings: Path, *agents: str) -> None:
-    """Hand Serve a configuration, as the operator does over Ray's API."""
+def apply(settings: Path, *agents: str, lacking: Path | None = None) -> None:
+    """Hand Serve a configuration, as the operator does over Ray's API; `lacking` is what another agent's pods lack."""
     applications: list[dict[str, object]] = [{**GATEWAY, "args": {"settings": str(settings)}}]
-    applications += [
-        {
-            "name": f"agent-{name}",
-            "route_prefix": f"/v1/agents/{name}",
-            "import_path": "deployments.rayservice:agent",
-            "args": {"settings": str(settings), "name": name},
-        }
-        for name in agents
-    ]
+    applications += [application(name, name, settings) for name in agents]
+    applications += [application("lost", "echo", lacking)] if lacking else []
     _get_global_client().deploy_apps(ServeDeploySchema.model_validate({"applications": applications}))
+
+
+def application(path: str, name: str, settings: Path) -> dict[str, object]:
+    return {
+        "name": f"agent-{path}",
+        "route_prefix": f"/v1/agents/{path}",
+        "import_path": "deployments.rayservice:agent",
+        "args": {"settings": str(settings), "name": name},
+    }
 
 
 def is_over(name: str) -> bool:
@@ -108,18 +116,23 @@ def test_the_store_is_taken_when_all_applications_run_and_then_once(cluster: Clu
         until(lambda: NAME not in found(), seconds=60)
         first = ledger_pid()
         live = http.post("/v1/agents/echo/run", json={"text": "now"})
+        town = http.post("/v1/tasks", json={"agent": "town", "input": ""}, headers={"Prefer": "wait=60"})
         task = http.post("/v1/tasks", json={"agent": "echo", "input": {"text": "later"}}, headers={"Prefer": "wait=60"})
 
-        apply(settings, "echo", "ecko")  # both builders run again
-        until(lambda: is_over("agent-ecko"), seconds=120)
+        lacking = settings.with_name("lacking.toml")
+        lacking.write_text(SETTINGS.replace("OF_THE_PODS", "NOT_THERE"))
+        apply(settings, "echo", "ecko", lacking=lacking)  # the builders run again
+        until(lambda: is_over("agent-ecko") and is_over("agent-lost"), seconds=120)
         until(lambda: NAME not in found(), seconds=60)
 
         assert "the settings have no [agents.ecko]; did you mean 'echo'?" in message("agent-ecko")
+        assert "[runtime] secrets names NOT_THERE, which this node's environment has not" in message("agent-lost")
         assert before == [NAME]
         assert live.json() == {"text": "now"}
+        assert (town.status_code, town.json()["output"]) == (200, "Ulm by the Danube")
         assert (task.status_code, task.json()["output"]) == (200, {"text": "later"})
         assert ledger_pid() == first
-        assert [kind["agents"] for kind in pool_status()] == [["echo"]]
+        assert [kind["agents"] for kind in pool_status()] == [["echo", "town"]]
         assert http.get("/readyz").status_code == 200
 
         status = on_the_head("status")
@@ -127,4 +140,4 @@ def test_the_store_is_taken_when_all_applications_run_and_then_once(cluster: Clu
         assert (status["up"], status["ready"], status["ingress"]) == (True, True, "haproxy")
         assert status["url"] == cluster.url
         assert status["agents"]["echo"]["replicas"] == 1
-        assert kept["tasks"] == {"completed": 1}
+        assert kept["tasks"] == {"completed": 2}

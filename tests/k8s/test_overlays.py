@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agents.catalog import Catalog
 from deployments.ingress import Ports, serve_env
@@ -29,6 +30,13 @@ def settings_of(overlay: str, folder: Path) -> Settings:
     file = folder / "rubato.toml"
     file.write_text(config_map(overlay, "rubato-settings")["rubato.toml"])
     return load(file, {}, {})
+
+
+def test_agents_beside_a_model_are_told_where_it_is(tmp_path: Path) -> None:
+    apps = {app["name"]: app for app in yaml.safe_load(service("gpu")["serveConfigV2"])["applications"]}
+
+    told = settings_of("gpu", tmp_path).runtime.env["OPENAI_BASE_URL"]
+    assert told == f"http://rubato-serve-svc:8000{apps['llm']['route_prefix']}/v1"
 
 
 def walk(value: Any) -> Any:
