@@ -9,7 +9,7 @@ from typing import Any
 from agents.catalog import Catalog
 from cluster.places import without_password
 
-from .codemark import agent_marks
+from .codemark import agent_marks, in_background
 from .state import Running
 from .up import Order
 
@@ -30,6 +30,8 @@ class Changes:
     fixed: tuple[str, ...] = ()  # those that a deploy cannot change
     code: bool = False  # what everything runs is another
     why: str = ""  # and what of it
+    ledger: bool = False  # another one has to go on ...
+    pool: bool = False  # ... and likewise
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed or self.settings or self.fixed or self.code)
@@ -52,15 +54,21 @@ def changes(record: Running, order: Order, catalog: Catalog) -> Changes:
     marks, why = agent_marks(catalog), _why(record, order)
     code, there = bool(why), record.agents.keys()
     others = {name for name in marks.keys() & there if code or marks[name] != record.marks.get(name)}
-    found = dict(_settings(record, order))
+    found, secrets = dict(_settings(record, order)), tuple(_secrets(record, order))
+    tables = {name.partition(".")[0] for name in found}
+    work = code or any(
+        in_background(marks.get(it)) != in_background(record.marks.get(it)) for it in marks | record.marks
+    )
     return Changes(
         added=tuple(sorted(marks.keys() - there)),
         changed=tuple(sorted(others)),
         removed=tuple(sorted(there - marks.keys())),
-        settings=(*(line for name, line in found.items() if name not in FIXED), *_secrets(record, order)),
+        settings=(*(line for name, line in found.items() if name not in FIXED), *secrets),
         fixed=tuple(line for name, line in found.items() if name in FIXED),
         code=code,
         why=why,
+        ledger=work or "retention" in tables,
+        pool=work or bool(secrets) or not tables.isdisjoint(("pool", "runtime")),
     )
 
 

@@ -46,13 +46,19 @@ def content_mark(folders: Iterable[Path]) -> str:
 
 
 def agent_marks(catalog: Catalog) -> dict[str, str]:
-    """By name, a digest of what each agent declares: its class, its version and its policies."""
+    """By name, a digest of what each agent declares for each of its tempos: its class, its version and its policy."""
     return {name: _mark(entry) for name, entry in catalog.items()}
 
 
+def in_background(mark: str | None) -> str:
+    """The part of an agent's mark that its workers go by; '' of one that has no background, or is not there."""
+    return (mark or "").partition(".")[2]
+
+
 def _mark(entry: Entry) -> str:
-    told = (entry.reference, entry.version, entry.agent.realtime, entry.agent.background)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+    policies = entry.agent.realtime, entry.agent.background
+    told = ("" if policy is None else repr((entry.reference, entry.version, policy)) for policy in policies)
+    return ".".join(text and hashlib.sha256(text.encode()).hexdigest()[:12] for text in told)
 
 
 def _sources(folder: Path) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """`deploy`: what runs becomes what the settings say, with no task lost and no caller turned away.
 
-The ledger and the pool are handed over to the new code; workers of the new kinds start while the old ones finish what
-they hold; each application that changed gets new replicas before its old ones leave.
+The ledger and the pool are handed over to the new code, where it, the settings or the agents of theirs are others;
+workers of the new kinds start while the old ones finish what they hold; each application that changed gets new
+replicas before its old ones leave.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def deploy(record: Running, order: Order, found: Changes, catalog: Catalog, phas
         opens = is_loopback(foreground.host_of(order.settings.serve.host))
         background.check_room(catalog, order.settings.pool)
     site = Site.of(order, phases, catalog, node)
-    _background(site)
+    _background(site, found)
     done = _foreground(record, site, found, opens=opens)
     order.state.remember(done)
     return done
@@ -61,15 +62,17 @@ def connect(record: Running, order: Order) -> str:
     return node
 
 
-def _background(site: Site) -> None:
-    """The ledger and the pool of the new code, and workers of each kind that takes work."""
+def _background(site: Site, found: Changes) -> None:
+    """The ledger and the pool of the new code, and workers of each kind that takes work; what is the same goes on."""
     order, phases = site.order, site.phases
     settings = order.settings
-    with phases.phase("hand over the ledger"):
-        background.replace_ledger(order.state, settings, site.catalog, site.artifacts, site.node)
-    with phases.phase("start new workers") as tell:
-        background.replace_pool(site.catalog, settings.pool, site.artifacts, order.state.logs, site.staff)
-        background.wait_for_workers(tell)
+    if found.ledger:
+        with phases.phase("hand over the ledger"):
+            background.replace_ledger(order.state, settings, site.catalog, site.artifacts, site.node)
+    if found.pool:
+        with phases.phase("start new workers") as tell:
+            background.replace_pool(site.catalog, settings.pool, site.artifacts, order.state.logs, site.staff)
+            background.wait_for_workers(tell)
 
 
 def _foreground(record: Running, site: Site, found: Changes, *, opens: bool) -> Running:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import Background
+from agents import Background, Realtime
 from agents.catalog import Catalog
 from agents.library.echo import Echo
 from deployments import up as module
@@ -117,3 +117,61 @@ def test_a_secret_with_another_value_is_another_environment_and_no_value_is_told
     assert one.code
     assert one.lines == ["~ echo (its environment is another)", "runtime.secrets: KEY has another value"]
     assert "hush" not in repr(one)
+
+
+@pytest.mark.parametrize(
+    ("changed", "ledger", "pool"),
+    [
+        ({}, False, False),
+        ({"serve": {"input_bytes": 10}}, False, False),
+        ({"store": {"takeover": "when_ready"}}, False, False),
+        ({"retention": {"ended_after": 1}}, True, False),
+        ({"pool": {"idle": 5}}, False, True),
+        ({"runtime": {"env": {"A": "1"}}}, False, True),
+    ],
+)
+def test_the_ledger_and_the_pool_change_hands_only_where_settings_of_theirs_are_others(
+    path: Path, changed: Any, ledger: bool, pool: bool
+) -> None:
+    one = found(path, **changed)
+
+    assert (one.ledger, one.pool) == (ledger, pool)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "policy", "hands"),
+    [
+        ("realtime", Realtime(slots=3), False),
+        ("background", Background(slots=3), True),
+        ("background", None, True),
+        ("version", "another", True),
+    ],
+)
+def test_or_what_their_agents_declare_for_the_background(
+    path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str, policy: Any, hands: bool
+) -> None:
+    marks = agent_marks(Catalog.load(ECHO.values()))
+    monkeypatch.setattr(Echo, attribute, policy)
+
+    one = found(path, record={"marks": marks})
+
+    assert (one.changed, one.ledger, one.pool) == (("echo",), hands, hands)
+
+
+def test_agents_that_come_and_go_without_a_background_are_none_of_their_business(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = found(path, record={"agents": {}, "marks": {}})
+    assert (came.ledger, came.pool) == (True, True)
+    gone = found(path, {})
+    assert (gone.ledger, gone.pool) == (True, True)
+
+    monkeypatch.setattr(Echo, "background", None)
+    came = found(path, record={"agents": {}, "marks": {}})
+    assert (came.added, came.ledger, came.pool) == (("echo",), False, False)
+
+
+def test_other_code_changes_both_hands(path: Path) -> None:
+    one = found(path, record={"code": "earlier"})
+
+    assert (one.ledger, one.pool) == (True, True)

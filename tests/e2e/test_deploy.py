@@ -271,3 +271,16 @@ def test_what_an_agent_that_goes_had_begun_finishes(shop: Shop) -> None:
     httpx.post(f"{shop.house.url}/v1/tasks/{moves}/signals/go", json=1).raise_for_status()
     until(lambda: shop.waits_for(moves) == "no_worker", "nobody is there to run it")
     until(lambda: not shop.earlier(), "nothing old is left")
+
+
+@pytest.mark.long
+def test_where_only_replicas_are_others_the_ledger_and_the_workers_go_on(shop: Shop) -> None:
+    before = shop.house.json("status")
+    shop.house.env["RUBATO_SERVE_INPUT_BYTES"] = "1000"
+    shop.house.run("deploy", *shop.settings)
+    del shop.house.env["RUBATO_SERVE_INPUT_BYTES"]
+
+    after = shop.house.json("status")
+    assert after["ticks"] >= before["ticks"] > 0  # another ledger would begin anew
+    assert [row["workers"] for row in after["workers"]] == [row["workers"] for row in before["workers"]]
+    assert httpx.post(f"{shop.house.url}/v1/agents/shop/run", content=b"0" * 2000).status_code == 413
