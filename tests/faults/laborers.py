@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -53,6 +56,18 @@ class Sprinter(Agent[Job, Marks]):
 
     async def run(self, ctx: Context, job: Job) -> Marks:
         return await in_turn(ctx, job, "haul")
+
+
+class Carter(Agent[Job, Marks]):
+    """Likewise, on the loop, where a step can be cut short; it leaves behind when each began and ended."""
+
+    name = "carter"
+    realtime = None
+    background = PATIENT
+
+    async def run(self, ctx: Context, job: Job) -> Marks:
+        steps = range(job.steps)
+        return Marks(marks=[await ctx.step("cart", timed, job, ctx.task_id, f"cart#{n}") for n in steps])
 
 
 class Packer(Agent[Job, Marks]):
@@ -105,15 +120,51 @@ async def quickly(job: Job, task: str, step: str) -> str:
     return mark
 
 
-def leave_mark(job: Job, task: str, step: str) -> str:
-    """Write a line, all of it at once: which step of which task starts here."""
-    mark = secrets.token_hex(6)
-    file = os.open(job.trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+async def timed(job: Job, task: str, step: str) -> str:
+    """Likewise; when it began and ended, in whichever way, is told beside the trace."""
+    mark = leave_mark(job, task, step)
+    _write(f"{job.trace}.times", f"{mark} {time.time()}")
     try:
-        os.write(file, f"{task} {step} {mark}\n".encode())
+        await asyncio.sleep(job.seconds)
+    finally:
+        _write(f"{job.trace}.times", f"{mark} {time.time()}")
+    return mark
+
+
+def leave_mark(job: Job, task: str, step: str) -> str:
+    """Tell which step of which task starts here."""
+    mark = secrets.token_hex(6)
+    _write(job.trace, f"{task} {step} {mark}")
+    return mark
+
+
+def _write(path: str, line: str) -> None:
+    """All of it at once."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{line}\n".encode())
     finally:
         os.close(file)
-    return mark
+
+
+class Span(NamedTuple):
+    """One start of a timed step: seconds since the epoch, infinite where it never ended."""
+
+    step: str
+    begins: float
+    ends: float
+
+
+def spans(trace: Path) -> dict[str, list[Span]]:
+    """Of each task all starts of timed steps, in the order of time."""
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for line in Path(f"{trace}.times").read_text().splitlines():
+        mark, at = line.split()
+        times[mark].append(float(at))
+    found: defaultdict[str, list[Span]] = defaultdict(list)
+    for task, step, mark in starts(trace):
+        found[task].append(Span(step, *(times[mark] + [math.inf])[:2]))
+    return found
 
 
 def starts(trace: Path) -> list[tuple[str, str, str]]:
