@@ -59,9 +59,7 @@ def unseal(sealed: bytes, token: str) -> dict[str, str]:
     try:
         values: dict[str, str] = json.loads(Fernet(_key(token)).decrypt(sealed))
     except InvalidToken:
-        raise NotEquipped(
-            "the secrets were sealed with another token of the cluster; ./rubato deploy seals them anew"
-        ) from None
+        raise NotEquipped("the secrets were sealed with another token than this node has for its cluster") from None
     return values
 
 

@@ -230,6 +230,14 @@ def disconnect() -> None:
         ray.shutdown()
 
 
+def session() -> Path:
+    """Ray's own folder for the connected cluster, on any of its nodes."""
+    import ray
+
+    here = ray.get_runtime_context()
+    return Path(here.get_temp_dir(), here.get_session_name())
+
+
 def cpus() -> float:
     """How many CPUs the connected cluster has."""
     import ray

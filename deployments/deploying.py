@@ -71,7 +71,7 @@ def _background(site: Site, found: Changes) -> None:
             background.replace_ledger(order.state, settings, site.catalog, site.artifacts, site.node)
     if found.pool:
         with phases.phase("start new workers") as tell:
-            background.replace_pool(site.catalog, settings.pool, site.artifacts, order.state.logs, site.staff)
+            background.replace_pool(site.catalog, settings.pool, site.artifacts, site.logs, site.staff)
             background.wait_for_workers(tell)
 
 

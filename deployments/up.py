@@ -62,7 +62,12 @@ class Order:
 
 
 def carrying(order: Order, phases: Phases) -> Order:
-    """The order with what it carries, of which from now on this process too can load agents. Raises CannotCarry."""
+    """The order with what it carries, of which from now on this process too can load agents. Raises CannotCarry,
+    and CannotStart where that could not work."""
+    if order.settings.runtime.image and "://" not in order.settings.artifacts.url:
+        raise CannotStart(
+            "containers of [runtime] image see no folder of their node: [artifacts] url must be a URL that fsspec knows"
+        )
     carried = carry(order.settings.runtime, order.state, os.environ, phases)
     enter(carried, order.state.path / "packages")
     return replace(order, carried=carried)
@@ -110,6 +115,11 @@ class Site:
         """What workers are."""
         code = f"{self.order.code} {self.order.carried.around}"
         return background.Staff(code, self.equipment, self.modules, self.order.carried.image)
+
+    @property
+    def logs(self) -> Path:
+        """Where workers keep what tasks log, each on its node; in a container only Ray's own folder is the node's."""
+        return raylocal.session() / "rubato-logs" if self.order.carried.image else self.order.state.logs
 
     @property
     def artifacts(self) -> str:
@@ -204,7 +214,7 @@ def _fill_background(site: Site, *, opens: bool) -> tuple[str, Admission]:
         background.start_ledger(store, site.catalog, order.settings.retention, site.artifacts, site.node)
         admission = admit(background.ask_ledger, order.admin_key, opens=opens)
     with phases.phase("start workers") as tell:
-        background.start_pool(site.catalog, order.settings.pool, site.artifacts, order.state.logs, site.staff)
+        background.start_pool(site.catalog, order.settings.pool, site.artifacts, site.logs, site.staff)
         background.wait_for_workers(tell)
     return store[0], admission
 

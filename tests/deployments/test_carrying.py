@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from deployments.carrying import CannotCarry, Carried, carry, on_nodes
+from cluster import raylocal
+from deployments.carrying import CannotCarry, Carried, carry, equipment, on_nodes
 from deployments.phases import PhaseFailed, Phases
 from deployments.runtimetable import RuntimeTable
 from deployments.state import StateFolder
@@ -164,6 +165,15 @@ import beside
 
     assert ended.stdout == "shop Ulm\n", ended.stderr
     assert ended.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'beside'"
+
+
+def test_secrets_are_not_given_to_a_cluster_that_asks_nobody_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raylocal, "token", lambda: "")
+
+    with pytest.raises(CannotCarry, match="whoever reaches this cluster could read KEY") as refused:
+        equipment(Carried(secrets={"KEY": "hush"}))
+    assert "hush" not in str(refused.value)
+    assert equipment(Carried(env={"TOWN": "Ulm"})).env == (("TOWN", "Ulm"),)
 
 
 def test_where_kubernetes_starts_ray_code_is_in_the_image_and_secrets_in_the_pods() -> None:
