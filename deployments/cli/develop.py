@@ -39,12 +39,22 @@ GATES = (
     Gate("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
 )
 
+# A file's tests share what it starts. Those with a Ray run one by one: it has processes enough for all cores.
+TWO_BY_TWO = ("--numprocesses=2", "--dist=loadfile")
+
 Long = Annotated[bool, typer.Option("--long", help="Instead those that take minutes: kills and load.")]
 
 
 def test(context: typer.Context, long: Long = False) -> None:
     """Run the tests; further arguments go to pytest."""
-    _end(_python("pytest", "-m", "long" if long else "not long", *context.args))
+    if long or context.args:
+        _end(_python("pytest", "-m", "long" if long else "not long", *context.args))
+    else:
+        runs = [
+            _python("pytest", "-m", "not long and not ray", *TWO_BY_TWO),
+            _python("pytest", "-m", "not long and ray"),
+        ]
+        _end(max(runs))
 
 
 def check() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -15,6 +18,7 @@ from cluster.postgres_link import BY_FILTER, BY_INDEX, read_url
 from cluster.sessions import Session
 from cluster.store import KeyRow, Reference, SignalRow, Writes
 from cluster.task import Filter
+from tests.postgres import Server, drop_database, make_database
 
 from .keeping_contract import schedule
 from .making import task
@@ -22,14 +26,21 @@ from .on_postgres import opened, say
 from .rows import event_row, new, step_row
 
 
-@pytest.fixture(params=["empty", "full"])
-async def database(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[str]:
-    async with opened(postgres_url) as store:
-        if request.param == "full":
-            for n in range(5):
-                await store.commit(much(n))
-            await say(postgres_url, "analyze")
-        yield postgres_url
+@pytest.fixture(scope="module", params=["empty", "full"])
+def database(request: pytest.FixtureRequest, postgres_server: Server) -> Iterator[str]:
+    """One of its own for all tests here, which only read how it would answer."""
+    url = asyncio.run(make_database(postgres_server, f"rubato_plans_{secrets.token_hex(4)}"))
+    asyncio.run(_fill(url, full=request.param == "full"))
+    yield url
+    asyncio.run(drop_database(postgres_server, urlsplit(url).path[1:]))
+
+
+async def _fill(url: str, *, full: bool) -> None:
+    async with opened(url) as store:
+        for n in range(5 if full else 0):
+            await store.commit(much(n))
+    if full:
+        await say(url, "analyze")
 
 
 def much(n: int) -> Writes:

@@ -42,12 +42,17 @@ class Ended(NamedTuple):
         return [json.loads(line) for line in self.out.rstrip("\n").split("\n")]
 
 
+def started(*arguments: str, stderr: int) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    command = [sys.executable, "-P", "-m", "deployments.cli", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True)
+
+
 def on_a_terminal(*arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout, and what a terminal that is stderr was sent."""
     terminal, end = os.openpty()
-    command = [sys.executable, "-P", "-m", "deployments.cli", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, env=env, text=True) as process:
+    with started(*arguments, stderr=end) as process:
         os.close(end)
         out, _ = process.communicate(timeout=30)
     shown = b""
@@ -286,13 +291,16 @@ def test_cancel_ends_a_running_task(rubato: Rubato) -> None:
     assert rubato("tasks", "--in", "canceled", "--json").json["items"][0]["id"] == id
 
 
-def test_watch_says_first_why_a_task_does_not_run(rubato: Rubato) -> None:
-    id = rubato("submit", "parrot", '{"text": "hello"}', "--run-at", "+1s").out.strip()
+def test_watch_says_first_why_a_task_does_not_run(running: Whole, rubato: Rubato) -> None:
+    id = rubato("submit", "parrot", '{"text": "hello"}', "--run-at", "+1h").out.strip()
 
-    shown = rubato("watch", id)
+    with started("watch", id, "--url", running.url, stderr=subprocess.PIPE) as watching:
+        assert watching.stderr is not None
+        first = watching.stderr.readline()
+        assert rubato("cancel", id).code == 0
 
-    assert (shown.code, shown.json) == (0, {"text": "HELLO"})
-    assert shown.err.startswith("queued: starts at ")
+    assert first.startswith("queued: starts at ")
+    assert watching.returncode == 1
 
 
 def test_retry_queues_a_failed_task_again_and_watch_follows_it_to_its_last_end(rubato: Rubato) -> None:
