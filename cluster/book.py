@@ -186,8 +186,9 @@ class Book:
             started_at=now if task.started_at is None else task.started_at,
             waiting_on=None,
         )
-        if version:
-            claimed = claimed.but(lane=of_version(task.lane, version))
+        if version and (lane := of_version(task.lane, version)) != task.lane:
+            claimed = claimed.but(lane=lane)
+            self.writes.twice.add(task.ref)  # no plain claim: the lane is to be stored too
         self.put(claimed, task.state, task.lane)
         holding = self.hold(claimed, events=task.events + begins, reported=0, call=call, alone=bool(task.isolated))
         if begins and task.events:  # a start that is the first event of all is implied by started_at

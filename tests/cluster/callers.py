@@ -10,7 +10,7 @@ from typing import Any
 from cluster.claims import Claim, Hello, Orders, Picture
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
-from cluster.store import StoreFailed, Writes
+from cluster.store import Store, StoreFailed, Writes
 from cluster.task import Task
 from cluster.terms import Terms
 
@@ -45,7 +45,7 @@ async def opened() -> ShakyStore:
 
 @asynccontextmanager
 async def running(
-    store: MemoryStore, clock: ManualClock, *, fresh: bool = False, shared: bool = False
+    store: Store, clock: ManualClock, *, fresh: bool = False, shared: bool = False
 ) -> AsyncIterator[Ledger]:
     ledger = Ledger(store, clock.clock, fresh=fresh, terms=Terms(shared=shared))
     loop = asyncio.create_task(ledger.run())

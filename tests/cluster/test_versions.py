@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +15,12 @@ from cluster.errors import Conflict
 from cluster.kinds import kinds, versions_of
 from cluster.lanes import Lane, line, lines_of, of_version, of_versions
 from cluster.ledger import Ledger
+from cluster.memory import MemoryStore
+from cluster.sqlite import SqliteStore
 from cluster.task import State, Task, extra_json
 from cluster.worker import only_begun
 
-from .callers import Caller, ShakyStore, running, settled, state
+from .callers import Caller, opened, running, settled, state
 from .house import agent, house
 from .making import (
     AGENT,
@@ -167,9 +171,22 @@ async def test_an_agent_that_moves_is_in_no_lane(ledger: Ledger) -> None:
     assert (await Caller(ledger, of("v2")).claim()).task.id == begun.id
 
 
+async def in_memory(_: Path) -> MemoryStore | SqliteStore:
+    return await opened()
+
+
+async def in_a_file(folder: Path) -> MemoryStore | SqliteStore:
+    owner = SqliteStore(folder / "ledger.db").take(create=True)
+    store = SqliteStore(folder / "ledger.db")
+    await store.open(owner.store_id, owner.generation)
+    return store
+
+
+@pytest.mark.parametrize("made", [in_memory, in_a_file])
 async def test_a_ledger_that_starts_again_knows_what_began_with_which_version(
-    store: ShakyStore, clock: ManualClock
+    made: Callable[[Path], Awaitable[MemoryStore | SqliteStore]], tmp_path: Path, clock: ManualClock
 ) -> None:
+    store = await made(tmp_path)
     async with running(store, clock) as first:
         old = Caller(first, of("v1"))
         begun = await waits_for_go(first, old)
@@ -180,9 +197,13 @@ async def test_a_ledger_that_starts_again_knows_what_began_with_which_version(
         await second.signal("", begun.id, "go", "1")
         await second.worker_lost("v1", fault=False)
         assert await gets_nothing(Caller(second, of("v2")))
-        claims = await Caller(second, of("v1", "other")).claims()
+        other = Caller(second, of("v1", "other"))
+        claims = await other.claims()
+        await other.report(*(report(claim, 1, verdict=COMPLETED) for claim in claims))
 
     assert {claim.task.id for claim in claims} == {begun.id, held.id}
+    assert await store.lanes() == []
+    await store.close()
 
 
 async def test_a_live_run_that_is_promoted_is_left_to_the_version_that_began_it(ledger: Ledger) -> None:
