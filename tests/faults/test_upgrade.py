@@ -40,9 +40,7 @@ SHORT = {"steps": 8, "seconds": 0.5}  # some are under way at any time ...
 LONG = {"steps": 1, "seconds": LEASE + 10.0}  # ... and one of these, whose step outlasts the lease
 EVERY = 12  # how many short ones come with a long one
 PAUSE = 1.5  # seconds between two tasks
-LATE = (
-    3.0  # seconds beyond the lease, in which a task goes on: one is the ledger's, the rest is Ray's on a busy machine
-)
+LATE = 2.0  # seconds beyond the lease, in which a task goes on: one to be queued, one to be begun
 
 
 def until(met: Callable[[], bool], seconds: float = 180) -> None:
@@ -53,8 +51,9 @@ def until(met: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def ready(url: str) -> bool:
+    """Whether it answers callers: it has a ledger, and knows from it who may ask."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=10).status_code == 200
+        return httpx.get(f"{url}/v1/tasks", params={"limit": 1}, timeout=10).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -130,11 +129,10 @@ def test_the_work_in_flight_survives_the_replacement_of_the_whole_cluster(
         f"{len(tasks)} tasks, {len(moved)} of them moved; the old workers had stopped {stopped:.1f} s after the store"
         f" was taken, the last went on {goes_on:.1f} s after it was read; nobody accepted any for {away:.1f} s",
     )
-    assert len(twice) > 1, "nothing was under way when the store was taken"
+    assert twice, "nothing was under way when the store was taken"
     for run in runs.values():
         assert all(first.ends <= again.begins for first, again in pairwise(run)), "a task ran twice at a time"
-    recorded = {task: len({span.step for span in run}) for task, run in runs.items()}
-    for task, run in runs.items():
-        assert len(run) <= recorded[task] + 1, "a recorded step ran again"
+    for run in runs.values():
+        assert len(run) <= len({span.step for span in run}) + 1, "a recorded step ran again"
     assert any(again.ends - again.begins > LEASE for again in twice), "no step that outlasts the lease moved"
     assert goes_on < LEASE + LATE
