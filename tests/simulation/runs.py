@@ -63,7 +63,7 @@ class Run:
         self._still = asyncio.Event()  # every branch waits
         self._body: asyncio.Task[Any] | None = None
         self._why = ""
-        shape, lines = worker.post.shape, worker.hello.lines_of(self.task.agent)
+        shape, lines = worker.post.shape, worker.made.lines_of(self.task.agent)
         self._place = Placed(self.task, Resources(cpus=1), shape, lines)
 
     # what the worker does with it

@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster import reporting, sqlite
 from cluster.book import Book, Holding
-from cluster.claims import Beat, Held, Picture
+from cluster.claims import Beat, Claim, Held, Picture
 from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.postgres_writer import Writer
@@ -144,6 +144,25 @@ def believed_commits(patch: Patch) -> None:
     patch(Writer, "_has_happened", has_happened)
 
 
+def forgotten_versions(patch: Patch) -> None:
+    """Nobody remembers which version began a task."""
+
+    def claim(book: Book, task: Task, worker: str, call: int, version: str = "") -> Claim:
+        return found(book, task, worker, call)
+
+    found = Book.claim
+    patch(Book, "claim", claim)
+
+
+def faithful_for_ever(patch: Patch) -> None:
+    """Tasks wait for a version that nobody has any more."""
+
+    async def release(ledger: Ledger, agent: str, lane: str, reason: str) -> int:
+        return 0
+
+    patch(Ledger, "release", release)
+
+
 SABOTAGE: dict[str, Callable[[Patch], None]] = {
     found.__name__: found
     for found in (
@@ -157,6 +176,8 @@ SABOTAGE: dict[str, Callable[[Patch], None]] = {
         no_lanes,
         uncounted_lanes,
         homeless_moves,
+        forgotten_versions,
+        faithful_for_ever,
         blind_leases,
         hasty_beats,
         no_sync,

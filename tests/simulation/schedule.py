@@ -17,6 +17,7 @@ from .disks import Disk
 from .loop import Stuck
 from .programs import emits, output, steps
 from .trouble import Trouble
+from .upgrades import Upgrades
 from .workers import SimWorker
 from .world import World
 
@@ -107,6 +108,10 @@ class Schedule:
         world = self.world
         world.start_ledger()
         world.loop.spawn(world.outside, world.keep_workers())
+        if world.finishing:
+            upgrades = Upgrades(world)
+            world.loop.spawn(world.outside, upgrades.run())
+            world.loop.spawn(world.outside, upgrades.keep_releasing())
         number = 1 if self.small else self.roll.choice((1, 1, 2))
         meddlers = [world.loop.spawn(world.outside, self._meddle()) for _ in range(number)]
         await asyncio.wait(meddlers)

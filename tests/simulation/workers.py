@@ -10,6 +10,7 @@ from cluster.calls import Calls, held_as
 from cluster.claims import BEAT, LEASE, MARGIN, Answer, Beat, Claim, Held, Hello, Orders, Picture, Report, Verdict
 from cluster.errors import Unavailable
 from cluster.lanes import lines_of
+from cluster.worker import only_begun
 
 from .runs import Run
 
@@ -25,8 +26,11 @@ class SimWorker:
     def __init__(self, world: World, id: str, post: Post, slots: dict[str, int]) -> None:
         self.world = world
         self.post = post
-        lines = {agent: lines_of(agent, post.shapes, post.shape.market) for agent in slots}
-        self.hello = Hello(id, post.name, slots, lines)
+        versions = dict.fromkeys(world.finishing, f"v{world.version}")
+        market = post.shape.market
+        lines = {agent: lines_of(agent, post.shapes, market, versions.get(agent, "")) for agent in slots}
+        self.hello = self.made = Hello(id, f"{post.name}.{world.version}", slots, lines, versions)
+        self.version = world.version
         self.process = world.loop.process(id)
         self.doubted = False  # others may run what it holds: it was declared lost, or a new generation began
         self._calls = Calls(world.loop.time)
@@ -44,6 +48,11 @@ class SimWorker:
     def start(self) -> None:
         for loop in (self._pull(), self._report(), self._beat()):
             self.world.loop.spawn(self.process, loop)
+
+    def outlive(self) -> None:
+        """There is a newer version: take no more than what this one began."""
+        if not self.leaving:
+            self.hello = only_begun(self.made)
 
     def leave(self) -> None:
         """Give back what is held, and take no more."""

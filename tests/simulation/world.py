@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from random import Random
@@ -15,7 +16,7 @@ from cluster.claims import Beat, Claim, Report, StepDone
 from cluster.errors import Fenced, StoreProblem, Unavailable
 from cluster.ledger import Ledger
 from cluster.store import Store, StoreFailed, Writes
-from cluster.task import State, Task
+from cluster.task import Ref, State, Task
 from cluster.terms import Terms
 
 from .disks import Disk
@@ -68,6 +69,11 @@ class World:
         self.trouble.power_lost = self._power_lost
         self.disk = make_disk(self.trouble)
         self.quiet = False
+        self.finishing = (
+            ("sums",) if seed % 3 == 2 else ()
+        )  # agents whose tasks finish with the version that began them
+        self.version = 1  # of the code that workers start with
+        self.begun: dict[Ref, tuple[int, str]] = {}  # by task of theirs, its newest claim and of which version it is
         self.first: Process | None = None  # the first ledger's
         self._dies_at = dies_at
         self.host: Host | None = None
@@ -236,11 +242,16 @@ class World:
     async def keep_workers(self) -> None:
         """As the pool does: a dead worker is reported, in its time, and replaced."""
         while True:
-            for post in POSTS:
-                if not any(worker.post is post for worker in self.workers.values()):
-                    self.start_worker(post)
+            self.staff()
             worker, pause, fault = await self.deaths.get()
             self.loop.spawn(self.outside, self._report_death(worker, pause, fault))
+
+    def staff(self) -> None:
+        """Each post has a worker of the newest version."""
+        for post in POSTS:
+            there = [worker for worker in self.workers.values() if worker.version == self.version]
+            if not any(worker.post is post for worker in there):
+                self.start_worker(post)
 
     async def _report_death(self, worker: SimWorker, pause: float, fault: bool) -> None:
         if pause < float("inf"):
@@ -287,11 +298,26 @@ class World:
         assert known is not None, f"{name} is of a task that was never committed"
         assert task.worker == worker.id, f"{name} went to {worker.id} instead of {task.worker}"
         assert task.state == State.RUNNING, f"{name} is {task.state}"
-        served = worker.hello.lines_of(task.agent)
+        served = worker.made.lines_of(task.agent)
         assert task.line in served, f"{name} of {task.line} went to {worker.id}, which serves {served}"
         assert task.run_at <= claim.now, f"{name} was made {task.run_at - claim.now:.3f} s too early"
         late = task.deadline is not None and task.deadline <= claim.now
         assert not late, f"{name} was made after its deadline"
+        if (version := worker.made.versions.get(task.agent)) is not None:
+            self._began(task, version)
+
+    def _began(self, task: Task, version: str) -> None:
+        """A claim of a task that is to finish with the version that began it has come to a worker."""
+        fence, before = self.begun.get(task.ref, (0, version))
+        if task.fence < fence:
+            return
+        self.begun[task.ref] = task.fence, version
+        begun = any(0 < row.fence < task.fence for row in self.oracle.steps[task.ref].values())
+        free = self.oracle.retried[task.ref] or any(
+            event.type == "moved" and json.loads(event.data)["from"] == before
+            for event in self.oracle.events[task.ref].values()
+        )
+        assert version == before or not begun or free, f"{task.id}, begun by {before}, went on with {version}"
 
     def told(self, worker: SimWorker, beat: Beat) -> None:
         """A heartbeat was answered: what it says was committed."""
