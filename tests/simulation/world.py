@@ -69,9 +69,7 @@ class World:
         self.trouble.power_lost = self._power_lost
         self.disk = make_disk(self.trouble)
         self.quiet = False
-        self.finishing = (
-            ("sums",) if seed % 3 == 2 else ()
-        )  # agents whose tasks finish with the version that began them
+        self.finishing = ("sums",) if seed % 3 == 2 else ()  # agents whose tasks finish with what began them
         self.version = 1  # of the code that workers start with
         self.begun: dict[Ref, tuple[int, str]] = {}  # by task of theirs, its newest claim and of which version it is
         self.first: Process | None = None  # the first ledger's
