@@ -13,7 +13,8 @@ from .problems import Problem, Refused
 from .verifier import Verifier
 
 FIRST_KEYS = 5.0  # seconds in which a new process should know the keys before it takes requests
-OPEN = frozenset(["/healthz", "/readyz"])
+READY = "/readyz"
+OPEN = frozenset(["/healthz", READY])
 
 Needs = Callable[[Scope], Need | None]  # None: it is open to everybody
 
@@ -30,16 +31,22 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
+        try:
+            self._admit(scope)
+        except Refused as refused:
+            await _refuse(refused.problem, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        """Put into the scope who calls. Raises Refused."""
         need = self._needs(scope)
         if need is not None:
-            try:
-                scope[CALLER] = caller = self._verifier.check(scope["headers"])
-                scope[CHECKS] = self._verifier
-                demand(caller, need)
-            except Refused as refused:
-                await _refuse(refused.problem, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+            scope[CALLER] = caller = self._verifier.check(scope["headers"])
+            scope[CHECKS] = self._verifier
+            demand(caller, need)
+        elif scope["path"] == READY:
+            self._verifier.demand_keys()  # who cannot tell good keys from bad lets nobody in
 
     def __getattr__(self, name: str) -> Any:
         """What else the application is asked by whoever hosts it."""

@@ -68,8 +68,7 @@ class Verifier:
         where no keys were read yet."""
         if self._open:
             return ANYBODY
-        if not self._version:
-            raise Refused(unavailable("Keys cannot be checked yet: the ledger has not told them.", PERIOD))
+        self.demand_keys()
         entry = self._entries.get(sha256(_text(headers)).digest())
         if entry is None:
             raise Refused(no_access("There is no such key: it is wrong, or it was revoked.", "invalid_token"))
@@ -81,6 +80,11 @@ class Verifier:
         if entry.rate is not None:
             _spend(entry, entry.rate, now)
         return entry.caller
+
+    def demand_keys(self) -> None:
+        """Raises Refused (503) where no keys were read yet."""
+        if not self._version:
+            raise Refused(unavailable("Keys cannot be checked yet: the ledger has not told them.", PERIOD))
 
     def is_good(self, caller: Caller) -> bool:
         """Whether the caller would be let in now."""

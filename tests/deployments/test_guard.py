@@ -22,7 +22,7 @@ from deployments.guard import Guard, gateway_needs, replica_needs
 from deployments.replica import Links, Replica
 from deployments.verifier import Verifier
 
-from .acting import Act
+from .acting import Act, start_greeting
 from .driving import Answer, ask, living
 from .keys import bearer, made
 from .ledgers import Direct, Unreachable, running_ledger
@@ -228,6 +228,18 @@ async def test_a_websocket_needs_a_key_that_may_run(ledger: Ledger) -> None:
 
     assert await websocket(app, runs) == []
     assert [caller.tenant for caller in inner.callers] == ["acme"]
+
+
+async def test_a_gateway_is_not_ready_before_it_can_tell_who_may_ask(ledger: Ledger) -> None:
+    headers = bearer(await made(ledger))
+    app = Guard(await start_greeting("hello"), Verifier(ledger.keys_since, opens=False), gateway_needs)
+    paths = ("/healthz", "/readyz", "/v1/tasks")
+
+    early = [(await ask(app, "GET", path, headers=headers)).status for path in paths]
+    await app._verifier.look()
+
+    assert early == [200, 503, 503]
+    assert [(await ask(app, "GET", path, headers=headers)).status for path in paths] == [200, 200, 200]
 
 
 @pytest.mark.parametrize(

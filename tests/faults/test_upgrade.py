@@ -51,9 +51,8 @@ def until(met: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def ready(url: str) -> bool:
-    """Whether it answers callers: it has a ledger, and knows from it who may ask."""
     try:
-        return httpx.get(f"{url}/v1/tasks", params={"limit": 1}, timeout=10).status_code == 200
+        return httpx.get(f"{url}/readyz", timeout=10).status_code == 200
     except httpx.TransportError:
         return False
 
