@@ -100,7 +100,7 @@ async def test_nor_will_one_that_is_too_old(make: Make) -> None:
 
 
 async def test_at_the_deadline_a_stale_answer_comes_before_a_simple_one_and_the_run_is_cancelled(make: Make) -> None:
-    app = make(Quick, deadline=0.2, cache_ttl=0.05)
+    app = make(Quick, deadline=1.2, simple_time=1.0, cache_ttl=0.05)
     Clerk.gate.set()
     await answer(app, "known")
     Clerk.gate.clear()
@@ -112,7 +112,7 @@ async def test_at_the_deadline_a_stale_answer_comes_before_a_simple_one_and_the_
 
 
 async def test_a_simple_answer_may_take_steps(make: Make) -> None:
-    assert told(await answer(make(Quick, deadline=0.2), "steps")) == ("STEPS", "simple")
+    assert told(await answer(make(Quick, deadline=1.1, simple_time=1.0), "steps")) == ("STEPS", "simple")
 
 
 @pytest.mark.parametrize("text", ["none", "slow", "broken"])
@@ -187,7 +187,7 @@ async def test_a_stream_for_which_there_is_no_room_is_a_problem(make: Make) -> N
 
 
 async def test_a_stream_says_which_kind_of_answer_it_ends_with(make: Make) -> None:
-    app = make(Quick, deadline=0.2, cache_ttl=60)
+    app = make(Quick, deadline=1.2, simple_time=1.0, cache_ttl=60)
     live = {"Accept": "text/event-stream"}
     simple = await answer(app, "new", headers=live)
     Clerk.gate.set()
