@@ -183,6 +183,7 @@ class RayFleet:
     def __init__(self, plan: PoolPlan, notices: Notices) -> None:
         self._plan = plan
         self._notices = notices
+        self._names: dict[str, str] = {}  # of the workers' actors
         self._homes: dict[str, _Home] = {}  # of the workers
         self._coming: dict[str, Any] = {}  # workers that do not take work yet, and their handles
         self._brought: tuple[NodeKind, ...] = ()
@@ -210,8 +211,9 @@ class RayFleet:
         return [Found(id, kind, node) for _, kind, node, id in parts]
 
     async def start(self, id: str, kind: Kind, node: NodeKind) -> str:
+        self._names[id] = f"{WORKER}:{kind.id}:{node.name}:{id}"
         actor = ray.remote(Worker).options(
-            name=f"{WORKER}:{kind.id}:{node.name}:{id}",
+            name=self._names[id],
             namespace=NAMESPACE,
             lifetime="detached",
             max_concurrency=100,
@@ -222,6 +224,7 @@ class RayFleet:
         return await self._ready(id, actor.remote(id, kind, self._plan), adopted=False)
 
     async def join(self, found: Found) -> str:
+        self._names[found.id] = f"{WORKER}:{found.kind}:{found.node_kind}:{found.id}"
         handle = self._handle(found.id)
         if handle is None:
             raise StartFailed("it was gone already")
@@ -234,10 +237,12 @@ class RayFleet:
         try:
             node = await self._comes_up(handle)
         except (RayActorError, RayTaskError, TimeoutError) as error:
+            self._forget(id)
             if not adopted:
                 ray.kill(handle)
             raise StartFailed(_why(error)) from error
         except asyncio.CancelledError:
+            self._forget(id)
             ray.kill(handle)
             raise
         finally:
@@ -257,18 +262,23 @@ class RayFleet:
     async def watch(self, id: str) -> Death:
         handle = self._handle(id)
         if handle is None:
+            self._forget(id)
             return Death(fault=True, detail="it was gone already")
         try:
             await handle.live.remote()
         except RayActorError as error:
-            return Death(await self._is_fault(self._homes.pop(id, None), error), _why(error))
+            return Death(await self._is_fault(self._homes.get(id), error), _why(error))
         except RayTaskError as error:
             ray.kill(handle)
             return Death(fault=False, detail=_why(error))
         finally:
-            self._homes.pop(id, None)
+            self._forget(id)
         ray.kill(handle)
         return Death(fault=False, detail="it ended as it was asked to")
+
+    def _forget(self, id: str) -> None:
+        self._names.pop(id, None)
+        self._homes.pop(id, None)
 
     async def _is_fault(self, home: _Home | None, error: RayActorError) -> bool:
         """Whether the worker's node is not what ended it."""
@@ -290,11 +300,8 @@ class RayFleet:
                 await handle.drain.remote(within)
 
     def _handle(self, id: str) -> Any:
-        for found in self.alive():
-            if found.id == id:
-                with suppress(ValueError):  # it has ended since
-                    name = f"{WORKER}:{found.kind}:{found.node_kind}:{id}"
-                    return ray.get_actor(name, namespace=NAMESPACE)
+        with suppress(KeyError, ValueError):  # it has ended since
+            return ray.get_actor(self._names[id], namespace=NAMESPACE)
         return None
 
 

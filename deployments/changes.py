@@ -16,6 +16,8 @@ from .up import Order
 FIXED = frozenset({"serve.host", "serve.port", "serve.dashboard", "store.url", "artifacts.url"})
 """Settings that are decided by `up`, once and for all that runs."""
 
+UNFINISHED = "unfinished"  # the code of what a deploy that did not end has left
+
 STAYS = "  (only by `down` and `up`)"
 
 
@@ -74,6 +76,8 @@ def changes(record: Running, order: Order, catalog: Catalog) -> Changes:
 
 def _why(record: Running, order: Order) -> str:
     """What of all that runs is another, '' for nothing."""
+    if record.code == UNFINISHED:
+        return "the deploy before did not end"
     if order.code != record.code:
         return "the code is another"
     return "its environment is another" if order.carried.around != record.runtime else ""

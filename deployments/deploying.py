@@ -16,7 +16,7 @@ from cluster.places import on_server
 
 from . import background, foreground, leaving
 from .admitting import is_loopback
-from .changes import Changes, changes
+from .changes import UNFINISHED, Changes, changes
 from .codemark import agent_marks, python_path
 from .phases import Phases
 from .state import ROOT, Running
@@ -37,7 +37,7 @@ def plan(record: Running, order: Order, phases: Phases) -> tuple[Changes, Catalo
 
 def deploy(record: Running, order: Order, found: Changes, catalog: Catalog, phases: Phases) -> Running:
     """Apply the changes, and return what runs then; done again it finds nothing to do. Raises CannotDeploy, and
-    PhaseFailed: what was changed by then stays so, and the next deploy does the rest."""
+    PhaseFailed: what was changed by then stays so, and the next deploy does all of its own, be it the same or back."""
     if found.fixed:
         raise CannotDeploy(f"only `./rubato down` and then `up` can change {'; '.join(found.fixed)}")
     with phases.phase("connect"):
@@ -45,10 +45,17 @@ def deploy(record: Running, order: Order, found: Changes, catalog: Catalog, phas
         opens = is_loopback(foreground.host_of(order.settings.serve.host))
         background.check_room(catalog, order.settings.pool)
     site = Site.of(order, phases, catalog, node)
+    order.state.remember(_begun(record, catalog))
     _background(site, found)
     done = _foreground(record, site, found, opens=opens)
     order.state.remember(done)
     return done
+
+
+def _begun(record: Running, catalog: Catalog) -> Running:
+    """What is known to run from here to the end: of each agent perhaps what was there, perhaps what is to be."""
+    coming = {entry.name: entry.reference for entry in catalog.values()}
+    return replace(record, agents={**record.agents, **coming}, code=UNFINISHED)
 
 
 def connect(record: Running, order: Order) -> str:

@@ -12,7 +12,7 @@ from agents.catalog import Catalog
 from agents.library.echo import Echo
 from deployments import up as module
 from deployments.carrying import Carried
-from deployments.changes import Changes, changes
+from deployments.changes import UNFINISHED, Changes, changes
 from deployments.codemark import agent_marks, code_mark
 from deployments.settings import Settings
 from deployments.state import Running, StateFolder
@@ -55,6 +55,16 @@ def found(
 def test_a_second_deploy_has_nothing_to_do(path: Path) -> None:
     assert not found(path)
     assert found(path).lines == []
+
+
+def test_after_a_deploy_that_did_not_end_all_is_done_even_where_nothing_is_another(path: Path) -> None:
+    there = {**ECHO, "half": "shop:Half"}
+
+    unfinished = found(path, record={"code": UNFINISHED, "agents": there})
+
+    assert unfinished.lines == ["~ echo (the deploy before did not end)", "- half"]
+    assert unfinished.ledger
+    assert unfinished.pool
 
 
 def test_agents_come_and_go_by_name(path: Path) -> None:

@@ -207,6 +207,25 @@ def test_code_that_cannot_be_loaded_changes_nothing(shop: Shop) -> None:
     assert shop.task(0) == shop.house.json("run", "shop", "0") == before
 
 
+@pytest.mark.long
+def test_what_was_there_before_a_deploy_that_failed_comes_back(shop: Shop) -> None:
+    shop.sell(SHOP)
+    shop.serve(shop="shopping:Shop")
+    shop.house.run("deploy", *shop.settings)
+    shop.sell(f"{SHOP}\n    def setup(self) -> None:\n        raise OSError('nothing is in stock')\n")
+    shop.serve(shop="shopping:Shop", echo="agents.library.echo:Echo")
+    failed = shop.house.end("deploy", *shop.settings)
+    assert (failed.returncode, "nothing is in stock" in failed.stderr) == (1, True)
+
+    shop.sell(SHOP)
+    shop.serve(shop="shopping:Shop")
+    again = shop.house.json("deploy", *shop.settings)
+
+    assert again["changes"] == ["~ shop (the deploy before did not end)", "- echo"]
+    assert shop.task(0) == shop.house.json("run", "shop", "0") == "first"
+    assert shop.house.json("deploy", *shop.settings) == {"changes": [], "applied": False}
+
+
 def test_what_only_up_can_decide_is_refused(shop: Shop) -> None:
     shop.sell(SHOP)
     shop.house.env["RUBATO_SERVE_HOST"] = "127.0.0.9"
