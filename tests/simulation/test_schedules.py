@@ -24,7 +24,7 @@ from .sabotage import NEEDS, SABOTAGE
 ROOT = Path(__file__).resolve().parents[2]
 STORES = {"memory": 300, "sqlite": 150, "cuts": 150}  # schedules in each of two processes
 SERVED = 20  # with a PostgreSQL, in one process
-LONG = 20  # times as many
+LONG = 16  # times as many
 TASTE = 50  # schedules that the fast gate has time for
 TEETH = 1500  # schedules in which what we break must be found; most show within a few dozen
 SEED = os.environ.get("RUBATO_SEED")  # runs this one alone, and tells its story
