@@ -17,7 +17,6 @@ from ray._private.authentication_test_utils import reset_auth_token_state
 
 from cluster import processes, raylocal
 from deployments.ingress import DRAIN, Ports, free_ports, haproxy, serve_env
-from deployments.serving import start_serve
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +66,8 @@ def ray_cluster(*, with_haproxy: bool = True, drain: float = DRAIN, dashboard: b
             speak_to(env)
             raylocal.wait(head, raylocal.start(head))
             raylocal.connect(head.address)
+            from deployments.serving import start_serve  # Serve takes more than a second to load
+
             start_serve("127.0.0.1", http)
             yield cluster
         finally:

@@ -274,6 +274,7 @@ def run(folder: Path, code: str, *path: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_users_own_folder_called_agents_is_told_that_ours_hides_it(tmp_path: Path) -> None:
     own = tmp_path / "agents"
     own.mkdir()
@@ -297,6 +298,7 @@ def test_a_reference_into_our_agents_that_is_not_there_says_so() -> None:
 HEAVY = ["ray", "numpy", "fsspec", "onnxruntime", "fastapi", "starlette", "uvicorn", "rich", "typer", "httpx", "bm25s"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["agents", "agents.testing", "agents.catalog", "agents.library.echo"])
 def test_agents_loads_without_ray_and_without_what_only_some_need(module: str) -> None:
     code = f"import {module}, sys; print([name for name in sys.modules if name.partition('.')[0] in {HEAVY}])"

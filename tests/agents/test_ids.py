@@ -73,6 +73,7 @@ def test_parts_that_only_join_alike_give_other_ids() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_derived_id_is_the_same_in_every_process() -> None:
     code = "from agents.ids import derived_id; print(derived_id('acme', 'task', 'pay', '#0'))"
     env = {"PYTHONPATH": ":".join(filter(None, sys.path)), "PYTHONHASHSEED": "1"}

@@ -163,6 +163,7 @@ def test_a_copy_made_under_load_holds_as_many_tasks_as_ticks(path: Path, made: P
     assert found == sorted(found)
 
 
+@pytest.mark.slow
 def test_what_a_killed_ledger_had_committed_is_copied_and_its_files_stay_as_they_are(path: Path, made: Path) -> None:
     with writing(path) as writer:
         for _ in range(5):
@@ -327,6 +328,7 @@ def test_a_file_gets_its_name_only_where_there_is_none_of_it(
     assert (first.exists(), second.exists()) == (False, True)
 
 
+@pytest.mark.slow
 def test_a_store_is_set_aside_with_its_log_and_holds_all_that_it_held(path: Path) -> None:
     with writing(path) as writer:
         for _ in range(5):

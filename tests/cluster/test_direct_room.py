@@ -15,6 +15,7 @@ from cluster.frames import HEAD
 from .desk import HOST, Desk, Raw, direct, impostor, until
 
 
+@pytest.mark.slow
 async def test_who_takes_no_answers_is_not_read_any_more(stranger: Raw, desk: Desk) -> None:
     await stranger.greet()
     size, asked = 2**20, 200
@@ -65,6 +66,7 @@ async def test_only_so_many_calls_of_one_are_in_progress(
     assert sorted(answers) == [(True, number) for number in range(4)]
 
 
+@pytest.mark.slow
 async def test_a_caller_waits_while_the_door_does_not_read() -> None:
     secret = secrets.token_bytes(32)
     reading = asyncio.Event()

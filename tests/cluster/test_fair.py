@@ -34,6 +34,7 @@ def test_over_any_2k_turns_each_of_k_equal_keys_gets_one(keys: int, before: int)
     assert len(set(served(turns, 2 * keys))) == keys
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["join", "leave", "end", "serve"]), max_size=60), st.data())
 def test_a_key_that_always_waits_is_served_within_2k_turns_whoever_comes_and_goes(
     moves: list[str], data: st.DataObject

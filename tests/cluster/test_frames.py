@@ -46,6 +46,7 @@ def connected(end: Frames) -> Written:
     return under
 
 
+@pytest.mark.slow
 async def test_messages_arrive_whole_wherever_they_are_cut() -> None:
     roll = random.Random(7)
     bodies = [b"", b"x", bytes(100), b"", secrets.token_bytes(3000), b"end"]

@@ -54,6 +54,7 @@ def test_a_process_is_found_when_its_parent_is_gone_and_its_session_is_another(c
     assert [process.pid for process in marked(cluster)] == [int(orphan)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_those_of_another_cluster_are_let_be(cluster: str) -> None:
     other = secrets.token_hex(8)
@@ -66,6 +67,7 @@ def test_those_of_another_cluster_are_let_be(cluster: str) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_whoever_does_not_end_when_asked_is_killed(cluster: str, impatient: float) -> None:
     process, _ = start(DEAF, cluster)
     began = time.monotonic()

@@ -110,6 +110,7 @@ async def test_a_cancel_and_a_claim(ledger: Ledger, store: ShakyStore, together:
         assert await ends(ledger, claim) == ["canceled"]
 
 
+@pytest.mark.slow
 async def test_a_deadline_that_passes_while_the_claim_is_committed_is_its_workers(
     ledger: Ledger, store: ShakyStore, clock: ManualClock
 ) -> None:

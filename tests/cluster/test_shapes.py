@@ -43,6 +43,7 @@ shapes = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(shapes, shapes)
 def test_two_shapes_share_a_name_only_where_they_are_one(one: Resources, two: Resources) -> None:
     assert (name_of(one) == name_of(two)) == (one == two)

@@ -25,6 +25,8 @@ from .making import ManualClock, hello, submission, task
 from .proxy import Proxy
 from .workers import Deaths, Given, pace
 
+pytestmark = pytest.mark.slow
+
 TURN = 0.01  # seconds of ours that go by ...
 STEP = 0.25  # ... while so many do by the clock of these tests
 

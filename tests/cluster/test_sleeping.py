@@ -125,6 +125,7 @@ async def test_running_seconds_add_up_over_waits() -> None:
     assert (ended.state, error(ended)["type"], ended.attempts) == ("failed", "timeout", 1)
 
 
+@pytest.mark.slow
 async def test_an_attempt_after_a_failed_one_has_all_its_time_again() -> None:
     clock = ManualClock()
     remaining: list[float] = []

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from agents import Context, Progress
 
 from .house import agent, double, house
@@ -121,6 +123,7 @@ async def test_a_run_that_swallows_its_wait_waits_and_records_nothing_more() -> 
         assert "progress" not in await home.events(ids[0])
 
 
+@pytest.mark.slow
 async def test_a_run_that_does_not_unwind_waits_and_its_worker_drains() -> None:
     go = asyncio.Event()
 

@@ -6,6 +6,8 @@ import asyncio
 import random
 from typing import Any, cast
 
+import pytest
+
 from agents import Context, Progress
 from cluster.claims import Hello
 from cluster.ledger import Ledger
@@ -207,6 +209,7 @@ async def test_a_retry_by_hand_gives_a_task_and_the_children_that_ended_with_it_
     assert ran == {"parent": {1, 2, 3, 4}, "child": {1, 2, 3, 4}}
 
 
+@pytest.mark.slow
 async def test_what_ran_is_freed_at_once() -> None:
     """The collector would have to look for it among all that the process has, and everything stands still then."""
     store = await opened()

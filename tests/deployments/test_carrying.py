@@ -106,6 +106,7 @@ def _other(folder: Path) -> StateFolder:
     return made
 
 
+@pytest.mark.slow
 def test_what_pip_installs_fits_what_runs_here(state: StateFolder, tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path / "w")
     ours = make_wheel(tmp_path / "ours", "psutil", version("psutil"))
@@ -120,6 +121,7 @@ def test_what_pip_installs_fits_what_runs_here(state: StateFolder, tmp_path: Pat
         carried(state, pip=[str(make_wheel(tmp_path / "old", "psutil", "0.1"))])
 
 
+@pytest.mark.slow
 def test_a_file_with_hashes_is_installed_by_them_and_not_where_one_is_another(
     state: StateFolder, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_file_with_hashes_is_installed_by_them_and_not_where_one_is_another(
         carried(state, pip=str(tmp_path / "nowhere.txt"))
 
 
+@pytest.mark.slow
 def test_a_package_is_loaded_here_without_what_lies_beside_it(state: StateFolder, tmp_path: Path) -> None:
     made = make_package(tmp_path / "theirs")
     (made.folder / "src" / "beside.py").write_text("")

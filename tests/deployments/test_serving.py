@@ -45,6 +45,7 @@ def test_a_replica_takes_what_its_policy_says() -> None:
     }
 
 
+@pytest.mark.slow
 def test_there_are_as_many_replicas_as_the_policy_says() -> None:
     fixed = deployed(Realtime(min_replicas=2, max_replicas=2))
     elastic = deployed(Realtime(min_replicas=1, max_replicas=3))._deployment_config.autoscaling_config

@@ -127,6 +127,7 @@ async def test_a_run_waits_for_a_reader_who_falls_behind(app: Replica, monkeypat
     assert [event["seq"] for event in events] == list(range(102))
 
 
+@pytest.mark.slow
 async def test_a_reader_who_never_reads_is_left_in_the_end(app: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "LINGER", 0.1)
     call = Call(app, "POST", "/run", order("chatter", "1000"), headers=STREAM)

@@ -7,10 +7,13 @@ import re
 from itertools import combinations
 from typing import Any
 
+import pytest
 import yaml
 
 from .rendering import ROOT, of_kind, templates
 from .test_overlays import fits
+
+pytestmark = pytest.mark.slow
 
 MONITORING = ROOT / "k8s" / "monitoring"
 METRIC = re.compile(r"\b(?:ray_)?rubato_\w+")

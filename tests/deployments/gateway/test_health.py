@@ -30,6 +30,7 @@ async def test_a_gateway_with_its_ledger_is_well_and_ready(client: httpx.AsyncCl
         assert head.headers == (await client.get(path)).headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ledger", [Silent(), Unreachable()])
 async def test_a_gateway_without_its_ledger_is_well_but_not_ready(
     build: Build, ledger: Any, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,7 @@ class Source:
             yield Line(number, text, len(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["input", "completion"])
 async def test_what_is_held_is_bounded_by_a_count_however_long_nothing_ends(tmp_path: Path, order: str) -> None:
     """Nothing ends until thousands of turns of the loop are over; then all do, and the rest is let in as they go."""
