@@ -289,8 +289,9 @@ class RayFleet:
     async def serve(self, id: str, *, old: bool) -> Serving:
         handle = self._handle(id)
         with suppress(RayActorError, RayTaskError, TimeoutError, AttributeError):  # a worker of code without versions
-            if handle is not None:
-                return cast(Serving, await asyncio.wait_for(_answer(handle.serve.remote(old)), SERVE_SECONDS))
+            async with asyncio.timeout(SERVE_SECONDS):
+                if handle is not None:
+                    return cast(Serving, await handle.serve.remote(old))
         return Serving()
 
     async def drain(self, id: str, within: float | None) -> None:
@@ -314,10 +315,6 @@ def brought(told: tuple[NodeKind, ...]) -> tuple[NodeKind, ...]:
 def die() -> None:
     """End this process as a crash does: nothing that hangs in it can prevent that."""
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-async def _answer(asked: Any) -> Any:
-    return await asked
 
 
 def _is_pending(handle: Any) -> bool:

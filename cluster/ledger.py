@@ -324,8 +324,10 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
 
     async def beat(self, worker: str, seen: Picture) -> Beat:
         """Renews the leases of the claims held, and takes back those that never arrived.
+
         What there is to tell is told when it is durable: a worker throws away what it has of a claim that is lost.
-        Where that takes long its other claims are renewed meanwhile; none, where another ledger may have the store."""
+        Where that takes long its other claims are renewed meanwhile; none, where another ledger may have the store.
+        """
         beat, missing = reporting.beat(self._read_book(), worker, seen)
         if not self._ticks.owns:
             return Beat((), unsure=seen.held, book=beat.book)

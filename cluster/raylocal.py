@@ -150,7 +150,7 @@ def upload(folders: Sequence[str]) -> list[str]:
 
 def token() -> str:
     """What every process of the connected cluster presents to the others; '' where it asks for nothing."""
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # it is compiled, and has no types
 
     header: dict[str, str] = AuthenticationTokenLoader.instance().get_token_for_http_header()
     return header.get("authorization", "").removeprefix("Bearer ")

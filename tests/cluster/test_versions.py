@@ -10,6 +10,7 @@ import pytest
 
 from agents import Background, Context, Resources
 from agents.catalog import Entry
+from cluster import claims
 from cluster.claims import Ending, Hello, Report, Verdict
 from cluster.errors import Conflict
 from cluster.kinds import kinds, versions_of
@@ -21,7 +22,7 @@ from cluster.task import State, Task, extra_json
 from cluster.worker import only_begun
 
 from .callers import Caller, opened, running, settled, state
-from .house import agent, house
+from .house import Script, agent, house
 from .making import (
     AGENT,
     COMPLETED,
@@ -152,10 +153,10 @@ async def test_where_nothing_is_recorded_any_version_may_begin_it_anew(ledger: L
 
 
 @pytest.mark.parametrize("entry", [step(), progress(), called("c1")])
-async def test_whatever_is_recorded_is_a_beginning(ledger: Ledger, entry: object) -> None:
+async def test_whatever_is_recorded_is_a_beginning(ledger: Ledger, entry: claims.Entry) -> None:
     await ledger.submit(submission(one := task()))
     worker = Caller(ledger, of("v1"))
-    await worker.report(report(await worker.claim(), 1, entry))  # type: ignore[arg-type]
+    await worker.report(report(await worker.claim(), 1, entry))
 
     await ledger.worker_lost("v1", fault=False)
 
@@ -356,7 +357,7 @@ async def test_a_real_worker_that_is_old_takes_only_what_it_began_and_all_again_
 async def test_a_step_for_another_worker_goes_to_one_of_its_version_and_comes_back() -> None:
     ran: list[tuple[str, str]] = []
 
-    def script(worker: str) -> object:
+    def script(worker: str) -> Script:
         async def solve(ctx: Context, number: int) -> int:
             await ctx.step("read", lambda: ran.append(("read", worker)))
             await ctx.step("fit", lambda: ran.append(("fit", worker)), resources=GPU)
@@ -369,7 +370,7 @@ async def test_a_step_for_another_worker_goes_to_one_of_its_version_and_comes_ba
         for version in ("v1", "v2"):
             for name, shape, shapes in (("cpu", Resources(cpus=1), (None,)), ("gpu", GPU, (GPU,))):
                 id = f"{name}-{version}"
-                solver = agent("solver", script(id), upgrade="finish")  # type: ignore[arg-type]
+                solver = agent("solver", script(id), upgrade="finish")
                 home.hire(solver, id=id, shape=shape, shapes=shapes, version=version, slots=1 if name == "cpu" else 8)
         done = [await home.ended(await home.submit("solver", number)) for number in range(4)]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +59,8 @@ def meanings(passages: Sequence[Passage], embed: Embedder, cache: Path | None) -
     """The meanings of all passages. Those of a document that this model met before are read from `cache`."""
     import numpy as np
 
-    documents = [list(group) for _, group in groupby(passages, key=lambda passage: passage.file)]
-    known = {text: vector for document in documents for text, vector in _document(document, embed, cache)}
+    documents = [_texts(group) for _, group in groupby(passages, key=lambda passage: passage.file)]
+    known = dict(zip(chain(*documents), np.concatenate(_read(documents, embed, cache)), strict=True))
     sentences = [np.stack([known[text] for text in passage.sentences]) for passage in passages]
     headings = np.stack([known[passage.title] * bool(passage.title) for passage in passages])
     starts = np.cumsum([0] + [len(rows) for rows in sentences[:-1]])
@@ -67,9 +69,8 @@ def meanings(passages: Sequence[Passage], embed: Embedder, cache: Path | None) -
     )
 
 
-def _document(passages: Sequence[Passage], embed: Embedder, cache: Path | None) -> Iterable[tuple[str, Vectors]]:
-    texts = list(dict.fromkeys(text for passage in passages for text in (passage.title, *passage.sentences)))
-    return zip(texts, _vectors(texts, embed, cache), strict=True)
+def _texts(passages: Iterable[Passage]) -> list[str]:
+    return list(dict.fromkeys(text for passage in passages for text in (passage.title, *passage.sentences)))
 
 
 def _whole(passage: Passage, sentences: Vectors, heading: Vectors) -> Vectors:
@@ -82,16 +83,49 @@ def _whole(passage: Passage, sentences: Vectors, heading: Vectors) -> Vectors:
     return whole
 
 
-def _vectors(texts: list[str], embed: Embedder, cache: Path | None) -> Vectors:
+def _read(documents: Sequence[list[str]], embed: Embedder, cache: Path | None) -> list[Vectors]:
+    """The vectors of each document. Processes that start together share the work: each leaves alone what another is at,
+    and reads that in the end."""
     if cache is None:
-        return embed(texts)
+        return [embed(texts) for texts in documents]
+    found: dict[int, Vectors] = {}
+    for wait in (False, True):
+        for at, texts in enumerate(documents):
+            if at not in found and (vectors := _vectors(texts, embed, cache, wait=wait)) is not None:
+                found[at] = vectors
+    return [found[at] for at in range(len(documents))]
+
+
+def _vectors(texts: list[str], embed: Embedder, cache: Path, *, wait: bool) -> Vectors | None:
+    """None where another process is at them, unless that is to be waited for."""
     name = hashlib.sha256("\0".join([embed.digest, *texts]).encode("utf-8", "replace")).hexdigest()
     kept = cache / f"{name}.npy"
     vectors = _load(kept, len(texts))
     if vectors is None:
-        vectors = embed(texts)
-        _save(kept, vectors)
+        with _alone(kept.with_suffix(".lock"), wait=wait) as alone:
+            if alone and (vectors := _load(kept, len(texts))) is None:
+                vectors = embed(texts)
+                _save(kept, vectors)
     return vectors
+
+
+@contextmanager
+def _alone(lock: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether no other process is at it until the block ends. Where the disk has no place for a lock nobody asks."""
+    with ExitStack() as stack:
+        alone = True
+        try:
+            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            held = stack.enter_context(lock.open("w"))
+            fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            alone = False
+        except OSError:
+            pass
+        yield alone
+        if alone:
+            with suppress(OSError):
+                lock.unlink()  # whoever waits for it finds what we kept
 
 
 def _load(path: Path, count: int) -> Vectors | None:

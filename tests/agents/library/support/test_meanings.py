@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +99,23 @@ def test_nothing_half_written_is_left_behind(tmp_path: Path, embed: Embedder) ->
     meanings([passage("a.md", "One."), passage("b.md", "Two.")], embed, tmp_path / "new")
 
     assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".npy"}
+
+
+def test_those_who_start_together_share_the_work(tmp_path: Path) -> None:
+    embed, start = Counting(), Barrier(3)
+    documents = [passage(f"{n}.md", *(f"{n} and {m} make {n + m}." for m in range(9))) for n in range(12)]
+
+    def begin() -> Meanings:
+        start.wait()
+        return meanings(documents, embed, tmp_path)
+
+    with ThreadPoolExecutor(3) as threads:
+        found = [begun.result() for begun in [threads.submit(begin) for _ in range(3)]]
+
+    assert sorted(embed.asked) == sorted(text for each in documents for text in ("", *each.sentences))
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npy"}
 
 
 def test_each_passage_finds_its_own_sentences_and_topic(embed: Embedder) -> None:
