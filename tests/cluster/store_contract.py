@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cluster import sweeper
 from cluster.errors import Fenced, StoreProblem
 from cluster.pages import PAGE_BYTES
 from cluster.store import KeyRow, Past, SignalRow, Store, StoreFailed, Writes
 from cluster.task import Event, Filter, State
 
+from .artifact_sweeping_contract import ArtifactSweepingContract
 from .keeping_contract import KeepingContract
 from .making import AGENT, task
 from .queueing_contract import QueueingContract
@@ -18,7 +20,7 @@ from .rows import event_row, moved, new, step_row
 from .sweeping_contract import SweepingContract
 
 
-class StoreContract(QueueingContract, KeepingContract, SweepingContract):
+class StoreContract(QueueingContract, KeepingContract, SweepingContract, ArtifactSweepingContract):
     """Subclasses give `taken`: a store and its current generation, and `again`: another store over the same facts."""
 
     def taken(self) -> tuple[Store, str, int]:
@@ -30,6 +32,11 @@ class StoreContract(QueueingContract, KeepingContract, SweepingContract):
     def retake(self, store: Store) -> tuple[str, int]:
         """Someone else becomes the owner."""
         raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    def _no_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A pass of the sweeper does not pause."""
+        monkeypatch.setattr(sweeper, "REST", 0.0)
 
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
