@@ -28,6 +28,8 @@ from tests.deployments.ledgers import Hand, running_ledger
 from .catalogs import catalog
 from .conformance import checking
 
+ERROR = '{"type":"permanent","title":"Permanent","detail":"no","step":null,"attempt":1}'
+KEY = {"Idempotency-Key": "k"}
 LIMITS = Limits(input=2000, batch=100_000, artifact=3_000_000)
 
 _described: dict[str, Any] = {}  # what the first application said of itself; it takes longer than most tests
@@ -151,3 +153,13 @@ async def submitted(client: httpx.AsyncClient) -> str:
     answer = await client.post("/v1/tasks", json={"agent": "both", "input": {"text": "hello"}})
     assert answer.status_code == 202
     return str(answer.json()["id"])
+
+
+@pytest.fixture
+async def failed(hand: Hand, submitted: str) -> str:
+    """The id of a task that failed after its steps `find` and `draft`."""
+    claim = await hand.take()
+    await hand.step(claim, "find", '"found"')
+    await hand.step(claim, "draft", '"drafted"')
+    await hand.fail(claim, ERROR)
+    return submitted

@@ -24,9 +24,7 @@ from tests.deployments.callers import called_by
 from tests.deployments.driving import Answer, Call
 from tests.deployments.ledgers import Hand, Unreachable
 
-from .conftest import Build, reaching
-
-ERROR = '{"type":"permanent","title":"Permanent","detail":"no","step":null,"attempt":1}'
+from .conftest import ERROR, Build, reaching
 
 
 async def submitted(client: httpx.AsyncClient, size: int) -> tuple[str, list[str]]:

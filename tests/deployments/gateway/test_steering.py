@@ -1,4 +1,4 @@
-"""What a caller may rely on who moves tasks that are there: cancel, retry, fork, signal."""
+"""What a caller may rely on who moves tasks that are there: cancel, retry, fork."""
 
 from __future__ import annotations
 
@@ -11,25 +11,11 @@ import pytest
 from agents.ids import derived_id, new_id
 from cluster.ledger import Ledger
 from cluster.task import Filter
-from cluster.waits import Waits
 from tests.cluster.callers import opened, running, settled
 from tests.cluster.making import ManualClock
 from tests.deployments.ledgers import Hand, Unreachable
 
-from .conftest import LIMITS, Build, reaching
-
-ERROR = '{"type":"permanent","title":"Permanent","detail":"no","step":null,"attempt":1}'
-KEY = {"Idempotency-Key": "k"}
-
-
-@pytest.fixture
-async def failed(hand: Hand, submitted: str) -> str:
-    """The id of a task that failed after its steps `find` and `draft`."""
-    claim = await hand.take()
-    await hand.step(claim, "find", '"found"')
-    await hand.step(claim, "draft", '"drafted"')
-    await hand.fail(claim, ERROR)
-    return submitted
+from .conftest import ERROR, KEY, LIMITS, Build, reaching
 
 
 async def state_of(client: httpx.AsyncClient, id: str) -> str:
@@ -187,84 +173,6 @@ async def test_a_fork_that_does_not_fit_is_refused(
     assert answer.status_code == status
     assert says in "\n".join([problem["detail"], *problem.get("errors", ())])
     assert len(await ledger.tasks("", Filter(), None, 10)) == 1
-
-
-async def test_a_signal_is_kept_as_it_was_sent_until_the_task_waits_for_it(
-    client: httpx.AsyncClient, hand: Hand, submitted: str
-) -> None:
-    answers = [
-        await client.post(f"/v1/tasks/{submitted}/signals/approve", content=b' {"by": "Ann",  "amount": 1.10} '),
-        await client.post(f"/v1/tasks/{submitted}/signals/a%2Fb", content=b"null"),
-        await client.post(f"/v1/tasks/{submitted}/signals/%C3%BC"),
-    ]
-
-    claim = await hand.take()
-    assert [answer.status_code for answer in answers] == [202] * 3
-    assert answers[0].json()["id"] == submitted
-    assert [(signal.name, signal.payload) for signal in claim.signals] == [
-        ("approve", '{"by": "Ann",  "amount": 1.10}'),
-        ("a/b", "null"),
-        ("ü", "null"),
-    ]
-
-
-async def test_a_signal_wakes_the_task_that_waits_for_it(client: httpx.AsyncClient, hand: Hand, submitted: str) -> None:
-    await hand.wait(await hand.take(), Waits(None, ("approve",)))
-
-    other = await client.post(f"/v1/tasks/{submitted}/signals/reject")
-    answer = await client.post(f"/v1/tasks/{submitted}/signals/approve", json="yes")
-
-    claim = await hand.take()
-    assert (other.json()["state"], other.json()["waiting_on"]["signals"]) == ("waiting", ["approve"])
-    assert (answer.json()["state"], answer.json()["waiting_on"]) == ("queued", None)
-    assert (claim.task.attempts, [signal.name for signal in claim.signals]) == (1, ["reject", "approve"])
-
-
-async def test_a_signal_sent_again_with_its_key_is_kept_once(
-    client: httpx.AsyncClient, hand: Hand, submitted: str
-) -> None:
-    path = f"/v1/tasks/{submitted}/signals/go"
-
-    first = await client.post(path, json={"n": 1}, headers=KEY)
-    again = await client.post(path, content=b'{ "n": 1 }', headers=KEY)
-    other = await client.post(path, json={"n": 2}, headers=KEY)
-    elsewhere = await client.post(f"{path}2", json={"n": 3}, headers=KEY)
-
-    claim = await hand.take()
-    assert [answer.status_code for answer in (first, again, other, elsewhere)] == [202, 202, 409, 202]
-    assert [signal.payload for signal in claim.signals] == ['{"n":1}', '{"n":3}']
-
-
-async def test_a_signal_to_an_ended_task_is_refused(client: httpx.AsyncClient, failed: str) -> None:
-    answer = await client.post(f"/v1/tasks/{failed}/signals/go", json=1)
-
-    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/conflict")
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "status"),
-    [
-        ("go", b"{", 400),
-        ("go", b"NaN", 400),
-        ("go", b'"\\u0000"', 400),
-        ("go", b'"' + b"x" * LIMITS.input + b'"', 413),
-        ("g" * 256, b"1", 422),
-        ("%C3%BC" * 128, b"1", 422),
-        ("g" * 10_000, b"1", 422),
-        ("a%00b", b"1", 422),
-        ("a%ffb", b"1", 422),
-        ("", b"1", 422),
-    ],
-)
-async def test_a_signal_that_cannot_be_kept_is_refused(
-    client: httpx.AsyncClient, ledger: Ledger, submitted: str, name: str, body: bytes, status: int
-) -> None:
-    answer = await client.post(f"/v1/tasks/{submitted}/signals/{name}", content=body)
-
-    task = await ledger.task("", submitted)
-    assert answer.status_code == status
-    assert task is not None
-    assert task.signals == 0
 
 
 async def test_all_that_match_are_canceled(client: httpx.AsyncClient, hand: Hand, submitted: str) -> None:
