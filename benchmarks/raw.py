@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.sqlite import PRAGMAS
-from cluster.sqlite_writes import ACCEPT, CLAIM, END, accept_row, claim_row, end_row
+from cluster.sqlite_writes import ACCEPT, CLAIM, END, accept_row, claim_row, end_row, write
 from cluster.task import Task
 
 WORKER = "0" * 36  # as long as the id of one
@@ -87,5 +87,5 @@ def _ticks(tasks: tuple[Task, ...], size: int) -> list[Tick]:
 def _commit(db: sqlite3.Connection, tick: Tick) -> None:
     db.execute("begin immediate")
     for statement, rows in zip((ACCEPT, CLAIM, END), tick, strict=True):
-        db.executemany(statement, rows)
+        write(db, statement, rows)
     db.execute("commit")

@@ -162,13 +162,10 @@ def stale(tenant: str, id: str, first: int, last: int) -> tuple[object, ...]:
     return tenant, id, last, tenant, id, first
 
 
-def insert(table: str) -> str:
-    """An insert of one row of a table of ROWS."""
+def insert(table: str) -> tuple[str, str]:
+    """An insert into a table of ROWS, up to its values, and those of one row."""
     fields = ROWS[table]._fields  # type: ignore[attr-defined]
-    return f"insert into {table} ({','.join(fields)}) values ({','.join('?' * len(fields))})"
-
-
-MOVE = f"update task set {','.join(f'{name}=?' for name in MOVING)} where tenant=? and id=?"
+    return f"insert into {table} ({','.join(fields)}) values", f"({','.join('?' * len(fields))})"
 
 
 class Dialect(NamedTuple):

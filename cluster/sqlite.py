@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from . import queries as sql
 from .apikeys import ApiKey
@@ -24,7 +24,7 @@ from .pages import ALL, cut, fitting, heft, weight, within
 from .schedule import Schedule
 from .schema import migrate
 from .sessions import Session, SessionRef
-from .sqlite_writes import statements
+from .sqlite_writes import statements, write
 from .store import (
     EventRow,
     KeyRow,
@@ -54,7 +54,6 @@ PRAGMAS = (
 )
 QUICK = 0.004  # seconds of a commit for which the loop may stand still ...
 FEW = 16  # ... and rows of such a one
-_PAGE = 1000  # rows written before the loop gets a turn
 _READ_PAUSE = 0.5  # seconds between two tries to learn whether a commit has happened
 _BUSY = 2.0  # seconds that a commit waits for another program that writes in the file ...
 _BUSY_PAUSE = 0.01  # ... and that are between two looks whether it still does
@@ -124,36 +123,36 @@ class SqliteStore:
             self._lock = None
 
     async def commit(self, writes: Writes) -> None:
-        # Rows go in on the loop's own thread: sqlite3 lets go of the GIL at every row, and a second thread would pay
-        # for each of them to get it back. Only the wait for the disk is taken off the loop, where it is worth it.
         assert self._owner is not None, "commit before open"
         next_tick = self._owner.tick + 1
         await self._begin()
         try:
-            moved = self._db.execute(sql.TICK, (next_tick, *self._owner))
+            if self._disk < QUICK and len(writes.new) + len(writes.moved) + len(writes.steps) <= FEW:
+                self._transact(writes, next_tick)
+            else:
+                await asyncio.get_running_loop().run_in_executor(self._commits, self._transact, writes, next_tick)
+        except sqlite3.Error as error:
+            if await self._owner_after_all() != self._owner._replace(tick=next_tick):
+                raise StoreFailed(str(error)) from error
+        self._owner = self._owner._replace(tick=next_tick)
+
+    def _transact(self, writes: Writes, next_tick: int) -> None:
+        """Write it all and commit: on a thread of its own, unless that is over sooner than a thread could take it over.
+        Raises sqlite3.Error where COMMIT failed, and nobody knows whether it has happened."""
+        try:
+            moved = self._db.execute(sql.TICK, (next_tick, *cast(Owner, self._owner)))
             if moved.rowcount != 1:
                 raise Fenced(f"the store has another owner than {self._owner}")
-            await self._write(writes)
+            for statement, rows in statements(writes):
+                if rows:
+                    write(self._db, statement, rows)
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             self._rollback()
             raise StoreFailed(str(error)) from error
         except BaseException:
             self._rollback()
             raise
-        try:
-            await self._sync(writes)
-        except sqlite3.Error as error:
-            if await self._owner_after_all() != self._owner._replace(tick=next_tick):
-                raise StoreFailed(str(error)) from error
-        self._owner = self._owner._replace(tick=next_tick)
-
-    async def _sync(self, writes: Writes) -> None:
-        """Commit: on a thread of its own, unless that is over sooner than a thread could take it over."""
-        if self._disk < QUICK and len(writes.new) + len(writes.moved) + len(writes.steps) <= FEW:
-            took = self._commit()
-        else:
-            took = await asyncio.get_running_loop().run_in_executor(self._commits, self._commit)
-        self._disk = max(took, 0.9 * self._disk)
+        self._disk = max(self._commit(), 0.9 * self._disk)
 
     def _commit(self) -> float:
         """Says how many seconds it took."""
@@ -186,13 +185,6 @@ class SqliteStore:
             except sqlite3.Error as error:
                 log.warning("whether a commit has happened cannot be read yet: %s", error)
                 await asyncio.sleep(_READ_PAUSE)
-
-    async def _write(self, writes: Writes) -> None:
-        for statement, rows in statements(writes):
-            for start in range(0, len(rows), _PAGE):
-                if start:
-                    await asyncio.sleep(0)
-                self._db.executemany(statement, rows[start : start + _PAGE])
 
     def _rollback(self) -> None:
         if self._db.in_transaction:

@@ -1,13 +1,17 @@
 """What a tick writes, as statements for SQLite: each says no more than it must, for that is what a row costs.
 
 Nearly all tasks are accepted fresh, claimed and ended, each in a tick of its own. Those moves have narrow statements,
-which take two thirds of the time of those that write every column that may move.
+which take two thirds of the time of those that write every column that may move. And a statement takes many rows: it
+opens the table and all of its indices once for them, and other threads of this process run meanwhile.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from functools import cache
+from itertools import chain
+from typing import Any, NamedTuple
 
 from . import queries as sql
 from .store import Writes
@@ -15,23 +19,66 @@ from .task import Ref, State, Task
 
 Rows = Sequence[Sequence[Any]]
 
-_INSERT = {table: sql.insert(table) for table in sql.ROWS}
+MOST = 64  # rows of one statement
+
+
+class Many(NamedTuple):
+    """A statement for one row, and the parts of the one that does the same for several."""
+
+    one: str
+    head: str
+    row: str
+    tail: str = ""
+
+
+def _insert(head: str, row: str) -> Many:
+    return Many(f"{head} {row}", head, row)
+
+
+def _update(columns: Sequence[str], fixed: str = "") -> Many:
+    """Of rows with these columns, then the tenant and the id of a task; the `fixed` ones are the same in all."""
+    where = "tenant=? and id=?"
+    one = ",".join(f"{name}=?" for name in columns)
+    many = ",".join(f"{name}=v.{name}" for name in columns)
+    return Many(
+        f"update task set {fixed}{one} where {where}",
+        f"with v({','.join(columns)},tenant,id) as (values",
+        f"({'?,' * len(columns)}?,?)",
+        f") update task set {fixed}{many} from v where task.tenant=v.tenant and task.id=v.id",
+    )
+
+
+_INSERT = {table: _insert(*sql.insert(table)) for table in sql.ROWS}
 _FRESH = tuple(Task._field_defaults[name] for name in sql.MOVING)  # how a task begins, nearly always
-ACCEPT = (
-    f"insert into task ({sql.COLUMNS}) values ({'?,' * sql.FIXED}"
-    f"{','.join('null' if value is None else repr(value) for value in _FRESH)})"
+ACCEPT = _insert(
+    f"insert into task ({sql.COLUMNS}) values",
+    f"({'?,' * sql.FIXED}{','.join('null' if value is None else repr(value) for value in _FRESH)})",
 )
-CLAIM = (
-    f"update task set state='{State.RUNNING.value}', waiting_on=null, worker=?, fence=?, attempts=?, started_at=?"
-    " where tenant=? and id=?"
+CLAIM = _update(("worker", "fence", "attempts", "started_at"), f"state='{State.RUNNING.value}', waiting_on=null, ")
+END = _update(
+    ("state", "ended_at", "cancel_requested_at", "output", "error", "events"), "worker=null, waiting_on=null, "
 )
-END = (
-    "update task set worker=null, waiting_on=null, state=?, ended_at=?, cancel_requested_at=?, output=?, error=?,"
-    " events=? where tenant=? and id=?"
-)
+MOVE = _update(sql.MOVING)
 
 
-def statements(writes: Writes) -> Iterator[tuple[str, Rows]]:
+def write(db: sqlite3.Connection, statement: Many | str, rows: Rows) -> None:
+    """Every row. Those of one statement are as many as a power of two, so that SQLite keeps few of them ready."""
+    if isinstance(statement, str):
+        db.executemany(statement, rows)
+        return
+    at = 0
+    while left := len(rows) - at:
+        size = min(MOST, 1 << left.bit_length() - 1)
+        db.execute(_text(statement, size), [*chain.from_iterable(rows[at : at + size])])
+        at += size
+
+
+@cache
+def _text(statement: Many, rows: int) -> str:
+    return statement.one if rows == 1 else f"{statement.head} {','.join([statement.row] * rows)}{statement.tail}"
+
+
+def statements(writes: Writes) -> Iterator[tuple[Many | str, Rows]]:
     """Each statement with its rows, which may be none."""
     yield from _tasks(writes)
     yield _INSERT["step"], writes.steps
@@ -66,7 +113,7 @@ def end_row(task: Task) -> tuple[Any, ...]:
     return (task.state, task.ended_at, *result, task.events, task.tenant, task.id)
 
 
-def _tasks(writes: Writes) -> Iterator[tuple[str, Rows]]:
+def _tasks(writes: Writes) -> Iterator[tuple[Many, Rows]]:
     fresh = [task for task in writes.new.values() if task[sql.FIXED :] == _FRESH]
     yield ACCEPT, list(map(accept_row, fresh))
     if len(fresh) < len(writes.new):
@@ -75,7 +122,7 @@ def _tasks(writes: Writes) -> Iterator[tuple[str, Rows]]:
     yield CLAIM, list(map(claim_row, claimed))
     yield END, list(map(end_row, ended))
     if len(claimed) + len(ended) < len(writes.moved):
-        yield sql.MOVE, _wide(writes.moved.values(), {task.ref for tasks in (claimed, ended) for task in tasks})
+        yield MOVE, _wide(writes.moved.values(), {task.ref for tasks in (claimed, ended) for task in tasks})
 
 
 def _only(writes: Writes, tasks: Iterable[Task]) -> list[Task]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cluster import chores, ready, sqlite, ticks, windows
+from cluster import chores, ready, sqlite_writes, ticks, windows
 from cluster.ledger import Ledger
 from cluster.store import Store
 from cluster.task import State, Task
@@ -30,7 +30,7 @@ SIZES: tuple[tuple[Any, str, tuple[float, ...]], ...] = (  # smaller than life, 
     (windows, "WINDOWS", (4, 32_768)),
     (ready, "REFILL_FULL", (2, 16)),
     (ticks, "TICK", (3, 5000)),
-    (sqlite, "_PAGE", (1, 3, 1000)),
+    (sqlite_writes, "MOST", (1, 4, 64)),
     (chores, "SOME", (2, 500)),
     (chores, "PATROL", (PATROL,)),
 )
