@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -43,6 +44,7 @@ node, even where it prefers one, and starts again by way of a random node, which
 
 OPEN_SECONDS = 5.0  # that a call waits for the ledger's store to be opened
 HANG_UP = 1.0  # seconds after which a ledger that was fenced ends its connections: its last answers have left by then
+SWITCH = 0.0002  # seconds after which the loop lets a thread that commits go on, which needs it a few times a tick
 POLL = 0.02  # seconds between two looks whether an actor is gone
 RETRY_SECONDS = 3.0  # after which a ledger or a pool that cannot go on ends, for its next life to try
 
@@ -74,6 +76,7 @@ class Ledger(ledger.Ledger, Answering):
         self._superseded = False
         super().__init__(store_at(plan.where), terms=plan.terms)
         collect_rarely()
+        sys.setswitchinterval(SWITCH)
         self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
         self._door: Door | None = None
         self._handing_over = False

@@ -1,4 +1,4 @@
-"""What is asked of one task, made into a move that happens once under the key it was asked with."""
+"""What is asked of tasks, made into a move that happens once under the key it was asked with."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from .book import Book
 from .errors import Conflict
-from .steering import Steer, check_body, retry
+from .moves import Apply, Needs
+from .steering import Steer, check_body, retry, submit
 from .store import KeyRow, Store
-from .task import Filter, Once, Ref, State, Step, Task
-from .ticks import Apply, Needs
+from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
 
 MANY = 10_000  # children of a task that may run at once
 
@@ -29,6 +29,26 @@ class _Found(NamedTuple):
     forked: Task | None = None
     parent: Task | None = None
     busy: bool = False
+
+
+def accepted(submission: Submission) -> tuple[Apply, Needs, bool]:
+    """Accept new tasks; and whether nothing need be read for that, unless a tick with it fails."""
+    late = any(task.deadline is not None for task in submission.tasks)
+
+    async def needs(store: Store, careful: bool) -> Submitted | KeyRow | None:
+        """What an equal submission created before: asked of the store where the caller, or a failed tick, gives cause
+        to. (A deadline that has passed must not hide that the tasks were accepted before it did.)"""
+        found = None
+        if submission.key:
+            found = await store.key(submission.tenant, submission.route, submission.key)
+        if found is None and (late or careful) and await store.task(*submission.tasks[0].ref) is not None:
+            return Submitted((), None, replayed=True)
+        return found
+
+    def apply(book: Book, known: Submitted | KeyRow | None) -> Submitted:
+        return submit(book, submission, known)
+
+    return apply, needs, not (submission.key or late)
 
 
 def steered(ref: Ref, steer: Steer, once: Once | None = None) -> tuple[Apply, Needs]:

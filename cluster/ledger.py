@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from . import promoting, reporting, steering
-from .asking import all_retried, all_steered, forked, retried, steered
+from .asking import accepted, all_retried, all_steered, forked, retried, steered
 from .book import Book, Clock
 from .chores import Chores
 from .claims import Answer, Beat, Called, Held, Hello, Orders, Picture, Promotion, Report
@@ -18,17 +18,18 @@ from .demand import demand
 from .keyring import KeyKeeping
 from .limits import Rule, agent_key
 from .measuring import Measuring
+from .moves import Apply, Needs
 from .parking import Parking
 from .reads import reads_of
 from .reasons import reason
 from .releasing import Releasing
 from .remembering import Remembering
 from .stats import Figures, Measures, Stats
-from .store import KeyRow, Store, Writes
+from .store import Store, Writes
 from .sweeper import Sweeper
 from .task import AGENT_KEY, Filter, Once, Ref, State, Step, Submission, Submitted, Task
 from .terms import Terms
-from .ticks import Apply, Needs, Ticks
+from .ticks import Ticks
 from .timetable import Scheduling, Timetable
 from .waiters import Waiters, within
 
@@ -101,23 +102,10 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
         A submission that is sent again, with its key or its task ids, is accepted once: while the first is in flight
         the second waits for it. Raises Conflict for a known key with another body, Expired, Overloaded.
         """
-
-        async def known(store: Store, careful: bool) -> Submitted | KeyRow | None:
-            """What an equal submission created before: asked of the store where the caller, or a failed tick, gives
-            cause to. (A deadline that has passed must not hide that the tasks were accepted before it did.)"""
-            found = None
-            if submission.key:
-                found = await store.key(submission.tenant, submission.route, submission.key)
-            asks = careful or any(task.deadline is not None for task in submission.tasks)
-            if found is None and asks and await store.task(*submission.tasks[0].ref) is not None:
-                return Submitted((), None, replayed=True)
-            return found
-
+        apply, needs, ahead = accepted(submission)
+        characters = sum(len(task.input) for task in submission.tasks)
         submitted: Submitted = await self._ticks.ask(
-            lambda book, found: steering.submit(book, submission, found),
-            known,
-            rows=len(submission.tasks),
-            characters=sum(len(task.input) for task in submission.tasks),
+            apply, needs, rows=len(submission.tasks), characters=characters, ahead=ahead
         )
         return submitted
 
@@ -310,7 +298,7 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
             return [(report.tenant, report.task_id, report.fence) for report in refused]
 
         needs = (lambda store, _: store.many(called)) if called else None
-        answer: Answer = await self._ticks.move(apply, needs, (worker, call))
+        answer: Answer = await self._ticks.move(apply, needs, (worker, call), ahead=not called)
         return answer
 
     async def promote(self, worker: Hello, call: int, promotion: Promotion) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 from typing import NamedTuple
 
 from .book import Book
@@ -69,9 +70,9 @@ class Parking:
         if worker in self._parked:
             self._resolve(worker, self.orders(book, worker, claims))
 
-    def tell(self, book: Book) -> None:
-        """Answer the pulls of those workers that were not told all."""
-        for worker in list(self._parked):
+    def tell(self, book: Book, but: Collection[str] = ()) -> None:
+        """Answer the pulls of those workers, `but` these, that were not told all."""
+        for worker in self._parked.keys() - but:
             if worker in book.news or (
                 book.canceling and any(held not in self._told for held in cancels(book, worker))
             ):

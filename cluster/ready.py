@@ -91,6 +91,11 @@ class Ready:
         """Whether `fill` has something to do."""
         return bool(self._hungry)
 
+    def wants(self, now: float) -> bool:
+        """Whether `fill` would read something now."""
+        alarm = self._alarms.next()
+        return bool(self._hungry) or (alarm is not None and alarm <= now)
+
     async def fill(self, now: float, writes: Writes) -> None:
         """Read what is due by now or runs low: the store's committed view, and over it what this tick has moved."""
         await self._ring(now, writes)

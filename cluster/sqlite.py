@@ -127,7 +127,7 @@ class SqliteStore:
         next_tick = self._owner.tick + 1
         await self._begin()
         try:
-            if self._disk < QUICK and len(writes.new) + len(writes.moved) + len(writes.steps) <= FEW:
+            if self._disk < QUICK and writes.rows <= FEW:
                 self._transact(writes, next_tick)
             else:
                 await asyncio.get_running_loop().run_in_executor(self._commits, self._transact, writes, next_tick)

@@ -156,6 +156,11 @@ class Writes:
             or self.gone
         )
 
+    @property
+    def rows(self) -> int:
+        """About how many rows it takes."""
+        return len(self.new) + len(self.moved) + len(self.steps)
+
     def put(self, task: Task) -> None:
         """The task as it is to be stored, whether this tick created it or not."""
         ref = (task.tenant, task.id)

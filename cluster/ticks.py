@@ -1,4 +1,8 @@
-"""Group commit: whatever waits goes into one transaction, and is answered after its commit."""
+"""Group commit: whatever waits goes into one transaction, and is answered after its commit.
+
+While one is committed the next is made ready, as far as it reads nothing of the store. Where the commit fails, both
+are made anew from what the store says.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
-from agents import RubatoError
 from agents.errors import Overloaded
 
 from .assigning import assign
@@ -18,6 +22,7 @@ from .book import Book, Clock
 from .claims import LEASE, MARGIN, Answer, Claim, Held, Orders
 from .errors import Fenced, Superseded, Unavailable
 from .handing import hand_over, held, read_pasts
+from .moves import Apply, Move, Moves, Needs
 from .parking import Listener, Parking
 from .reporting import expire, refuse, release, renew_all
 from .stats import Stats
@@ -25,28 +30,27 @@ from .store import Store, StoreFailed, Writes
 
 log = logging.getLogger("rubato.ledger")
 
-TICK = 10_000  # rows, about, that one tick takes up; what comes after waits for the next
 WAITING_LIMIT = 100_000  # rows of what waits for its tick; what callers bring beyond that is refused
 ROW = 1024  # characters of what a caller sends that count as one row more
 EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
 DEAF_SECONDS = LEASE / 2  # between two looks, after which the heartbeats of then may have been heard by nobody
 OWN_SECONDS = MARGIN / 2  # after a commit, in which the store is taken to be still ours while workers hold claims
 READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
+BESIDE = 16  # rows that a tick writes, above which its commit takes long enough to make another ready beside it
 
-Apply = Callable[[Book, Any], Any]
-Needs = Callable[[Store, bool], Awaitable[Any]]
 Publish = Callable[[Writes], None]
 
 
-class _Move(NamedTuple):
-    """Something that waits for its tick: what it must read, how it changes the book, who wants to know, and which
-    worker reports."""
+@dataclass(slots=True)
+class _Tick:
+    """Moves that are made, and wait for their commit."""
 
-    apply: Apply
-    answer: asyncio.Future[Any]
-    needs: Needs | None
-    listener: Listener | None
-    rows: int
+    batch: list[Move]
+    began: float
+    outcomes: list[Any] = field(default_factory=list)
+    granted: dict[str, list[Claim]] = field(default_factory=dict)
+    writes: Writes = field(default_factory=Writes)
+    error: Exception | None = None  # in making them: the book is spoilt
 
 
 class Ticks:
@@ -65,9 +69,8 @@ class Ticks:
         self._apart = False  # what the store says is held, is held by workers of another cluster
         self._away_until = math.inf  # when these leases of theirs are over
         self._owned_at = -math.inf  # when the store was last known to be ours
-        self._moves: list[_Move] = []
-        self.waiting = 0  # rows of the moves that wait
-        self._woken = asyncio.Event()
+        self._moves = Moves()
+        self._ahead: _Tick | None = None  # made while the one before is committed
         self._looked_at = 0.0  # for leases that ran out
         self._handed_out_at = 0.0
         self._fenced: Fenced | None = None
@@ -87,35 +90,41 @@ class Ticks:
         self._looked_at = self._clock.monotonic()
         self.look()
         if fresh and not self._shared:  # before whatever came meanwhile: no report of theirs counts any more
-            came, self._moves = self._moves, []
+            came = self._moves.take_all()
             self._release_old([holding.held for holding in self.book.running.values()])
-            self._moves += came
+            for move in came:
+                self._moves.add(move)
 
     def move(
-        self, apply: Apply, needs: Needs | None = None, listener: Listener | None = None, *, rows: int = 1
+        self,
+        apply: Apply,
+        needs: Needs | None = None,
+        listener: Listener | None = None,
+        *,
+        rows: int = 1,
+        ahead: bool = False,
     ) -> asyncio.Future[Any]:
         """Have the next tick do `apply(book, found)`, where `found` is what `needs(store, careful)` read in that tick,
         after all earlier ones; `careful` if the tick failed before, and this move is tried alone. `rows` is about how
-        many it writes.
+        many it writes. `ahead`: unless it is tried alone it needs nothing, and it has nothing told to any worker but in
+        its answer, so that it may be made while the tick before is committed.
 
         The future brings what it returns, or the RubatoError it raises, once that is durable. Raises Unavailable.
         """
         self.refuse_fenced()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._moves.append(_Move(apply, answer, needs, listener, rows))
-        self.waiting += rows
-        self._woken.set()
+        self._moves.add(Move(apply, answer, needs, listener, rows, ahead))
         return answer
 
     def ask(
-        self, apply: Apply, needs: Needs | None = None, *, rows: int = 1, characters: int = 0
+        self, apply: Apply, needs: Needs | None = None, *, rows: int = 1, characters: int = 0, ahead: bool = False
     ) -> asyncio.Future[Any]:
         """The same for what a caller brings, of so many characters. Raises Overloaded where too much waits already."""
         rows += characters // ROW
-        if self.waiting and self.waiting + rows > WAITING_LIMIT:
+        if self._moves.rows and self._moves.rows + rows > WAITING_LIMIT:
             self._stats.refused += 1
             raise Overloaded("too much waits to be accepted", retry_after=1.0)
-        return self.move(apply, needs, rows=rows)
+        return self.move(apply, needs, rows=rows, ahead=ahead)
 
     def _release_old(self, claims: list[Held]) -> None:
         """Free what workers of another generation held, for no task is to blame that they are gone. Nobody else would
@@ -130,12 +139,12 @@ class Ticks:
 
     def look(self) -> None:
         """Have a tick soon, whatever waits."""
-        self._woken.set()
+        self._moves.woken.set()
 
     def stop(self) -> None:
         """The tick under way is the last one: what waits then is left without an answer."""
         self._stopping = True
-        self._woken.set()
+        self._moves.woken.set()
 
     def refuse_fenced(self) -> None:
         """Raises Superseded where another owner has taken the store."""
@@ -156,40 +165,26 @@ class Ticks:
     async def run(self) -> None:
         """Tick after tick, until stopped, cancelled or fenced; a store that fails is tried again, for ever."""
         while self._fenced is None and not self._stopping:
-            await self._wait_for_work()
-            if self._stopping:
-                return
-            batch = self._take()
+            tick, self._ahead = self._ahead, None
+            if tick is None:
+                await self._wait_for_work()
+                if self._stopping:
+                    return
+            batch = self._moves.take() if tick is None else tick.batch
             try:
-                await self._tick(batch)
+                await self._finish(tick or await self._make(batch))
             except Fenced as error:
                 self._give_up(error, batch)
             except Exception as error:  # noqa: BLE001 - the store's trouble, or ours: neither may end the loop
                 self._stats.failed_ticks += 1
                 await self._recover(batch, error)
 
-    def _take(self) -> list[_Move]:
-        """The moves of the next tick, in the order they came."""
-        rows = 0
-        for place, move in enumerate(self._moves):
-            rows += move.rows
-            if rows > TICK and place:
-                batch, self._moves = self._moves[:place], self._moves[place:]
-                self.waiting -= rows - move.rows
-                self._woken.set()
-                return batch
-        return self._take_all()
-
-    def _take_all(self) -> list[_Move]:
-        moves, self._moves, self.waiting = self._moves, [], 0
-        return moves
-
     async def _wait_for_work(self) -> None:
-        if not self._woken.is_set():
-            alarm = asyncio.get_running_loop().call_later(self._next_alarm(), self._woken.set)
-            await self._woken.wait()
+        if not self._moves.woken.is_set():
+            alarm = asyncio.get_running_loop().call_later(self._next_alarm(), self._moves.woken.set)
+            await self._moves.woken.wait()
             alarm.cancel()
-        self._woken.clear()
+        self._moves.woken.clear()
 
     def _next_alarm(self) -> float:
         """Seconds until something may be due without anyone asking."""
@@ -198,53 +193,100 @@ class Ticks:
             return EXPIRY_SECONDS
         return max(0.005, min(EXPIRY_SECONDS, min(moments) - self._clock.now()))
 
-    async def _tick(self, batch: list[_Move], *, careful: bool = False) -> None:
-        book, began = self.book, time.perf_counter()
-        found = [None if move.needs is None else await move.needs(self._store, careful) for move in batch]
-        outcomes = [_outcome(move, book, read) for move, read in zip(batch, found, strict=True)]
-        granted = await self._hand_out(batch)
-        writes = book.take_writes()
+    async def _make(self, batch: list[Move], *, careful: bool = False) -> _Tick:
+        """Read what the moves need, make them, and hand out what is free."""
+        tick = _Tick(batch, time.perf_counter())
+        found = []
+        for move in batch:
+            needed = move.needs is not None and (careful or not move.ahead)
+            found.append(await move.needs(self._store, careful) if needed and move.needs else None)
+        tick.outcomes = [move.made(self.book, read) for move, read in zip(batch, found, strict=True)]
+        await self.book.ready.fill(self._clock.now(), self.book.writes)
+        self._hand_out(tick)
+        return tick
+
+    def _make_ahead(self, batch: list[Move], busy: Collection[str]) -> _Tick:
+        """The same beside a commit, which answers parked pulls of these workers."""
+        tick = _Tick(batch, time.perf_counter())
+        try:
+            tick.outcomes = [move.made(self.book, None) for move in batch]
+            self._hand_out(tick, busy)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the commit under way comes first
+            tick.error = error
+        return tick
+
+    async def _finish(self, tick: _Tick, *, alone: bool = False) -> None:
+        """Commit a tick and answer it; unless it is to be `alone`, the next may be made meanwhile."""
+        if tick.error is not None:
+            raise tick.error
+        writes = tick.writes
         if writes or self._is_in_doubt():
             asked = self._clock.monotonic()
-            await self._store.commit(writes)
+            if alone or writes.rows <= BESIDE:
+                await self._store.commit(writes)
+            else:
+                await self._commit_beside(tick)
             self._owned_at, self._apart = asked, False
-            self._stats.committed(writes, len(batch), time.perf_counter() - began, self._clock.now())
-        claims = await self._with_pasts(granted)
-        self._answer(batch, outcomes, claims)
+            self._stats.committed(writes, len(tick.batch), time.perf_counter() - tick.began, self._clock.now())
+        self._answer(tick, await self._with_pasts(tick.granted))
         self._publish(writes)
-        if book.ready.hungry:
-            self._woken.set()
+        if self.book.ready.hungry:
+            self._moves.woken.set()
+
+    async def _commit_beside(self, tick: _Tick) -> None:
+        """Commit, and make the next tick as soon as there is one that can be made without the store."""
+        committing = asyncio.ensure_future(self._store.commit(tick.writes))
+        committing.add_done_callback(lambda _: self._moves.came.set())
+        try:
+            while self._ahead is None and not committing.done():
+                self._moves.came.clear()
+                if not self.book.ready.wants(self._clock.now()) and (batch := self._moves.take_ahead()):
+                    self._ahead = self._make_ahead(batch, tick.granted.keys())
+                else:
+                    await self._moves.came.wait()
+            await committing
+        finally:
+            committing.cancel()
+
+    def _drop_ahead(self) -> None:
+        """What was made beside a commit that failed is to be made again."""
+        if self._ahead is not None:
+            self._moves.put_back(self._ahead.batch)
+            self._ahead = None
 
     def _is_in_doubt(self) -> bool:
         """Whether leases are renewed, and another ledger may have taken the store unnoticed since the last commit."""
         return self._shared and bool(self.book.running) and self._clock.monotonic() - self._owned_at >= OWN_SECONDS
 
-    async def _hand_out(self, batch: list[_Move]) -> dict[str, list[Claim]]:
-        book, now = self.book, self._clock.now()
+    def _hand_out(self, tick: _Tick, busy: Collection[str] = ()) -> None:
+        """Let its workers, and those whose pulls are parked unless they are about to be answered, have what is free."""
+        book = self.book
         self._expire()
-        for owner in self._worth_a_look(book, now):
+        for owner in self._worth_a_look(book, self._clock.now()):
             book.reconsider(owner)
-        await book.ready.fill(now, book.writes)
-        reporting = {move.listener[0].id: move.listener for move in batch if move.listener}
-        listeners = self._parking.listeners() | reporting
-        return assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
+        reporting = {move.listener[0].id: move.listener for move in tick.batch if move.listener}
+        parked = self._parking.listeners()
+        listeners = {id: at for id, at in parked.items() if id not in busy} | reporting
+        tick.granted = assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
+        tick.writes = book.take_writes()
 
     def _worth_a_look(self, book: Book, now: float) -> Iterable[tuple[str, str]]:
         """The keys whose hold may be over: all of them where the clock was set back, for they were told by it."""
         back, self._handed_out_at = now < self._handed_out_at, now
         return [*book.later.due(now), *(book.passed if back else ())]
 
-    def _answer(self, batch: list[_Move], outcomes: list[Any], claims: dict[str, tuple[Claim, ...]]) -> None:
-        reporting = {move.listener[0].id for move in batch if move.listener}
+    def _answer(self, tick: _Tick, claims: dict[str, tuple[Claim, ...]]) -> None:
+        """Whoever waited. Parked pulls of those who get something by the next tick are left for it."""
+        reporting = {move.listener[0].id for move in tick.batch if move.listener}
         for worker in claims.keys() - reporting:
             self._parking.answer(self.book, worker, claims[worker])
-        for move, outcome in zip(batch, outcomes, strict=True):
+        for move, outcome in zip(tick.batch, tick.outcomes, strict=True):
             if move.listener:
                 worker = move.listener[0].id
                 orders = self._parking.orders(self.book, worker, claims.pop(worker, ()))
                 outcome = Answer(tuple(outcome), orders)
-            _resolve(move, outcome)
-        self._parking.tell(self.book)
+            move.resolve(outcome)
+        self._parking.tell(self.book, self._ahead.granted.keys() if self._ahead is not None else ())
 
     def _expire(self) -> None:
         """Take back what nobody holds any more; all begin anew where this process stood still, as after its start."""
@@ -278,8 +320,9 @@ class Ticks:
             self.move(lambda book, _: refuse(book, handed.refused))
         return handed.claims
 
-    async def _recover(self, batch: list[_Move], error: Exception) -> None:
+    async def _recover(self, batch: list[Move], error: Exception) -> None:
         """Go on after a tick that failed, from what the store says."""
+        self._drop_ahead()
         try:
             if isinstance(error, Unavailable):  # what the tick wrote is stored, or not: no move may be made again
                 log.warning("a tick of %d moves failed, and is not tried again: %s", len(batch), error)
@@ -292,20 +335,20 @@ class Ticks:
         except Fenced as fenced:
             self._give_up(fenced, batch)
 
-    async def _each_alone(self, batch: list[_Move]) -> None:
+    async def _each_alone(self, batch: list[Move]) -> None:
         """One bad row fails its own move, not its neighbours'; where the store is down, all of them do, at once."""
         await self._start_over(waiting := deque(batch))
         while waiting:
             move = waiting.popleft()
             try:
-                await self._tick([move], careful=True)
+                await self._finish(await self._make([move], careful=True), alone=True)
             except Fenced:
                 raise
             except Exception as error:  # noqa: BLE001 - as above; whoever asked is told, and may ask again
                 self._refuse([move], error)
                 await self._start_over(waiting)
 
-    async def _start_over(self, waiting: deque[_Move]) -> None:
+    async def _start_over(self, waiting: deque[Move]) -> None:
         """Read the book again; and where the store takes nothing, be it an empty tick, refuse all that waits."""
         await self._reload(waiting)
         try:
@@ -317,7 +360,7 @@ class Ticks:
             self._refuse([*waiting], error)
             waiting.clear()
 
-    async def _reload(self, waiting: deque[_Move] | None = None) -> None:
+    async def _reload(self, waiting: deque[Move] | None = None) -> None:
         """Read the book again from the store, for as long as it takes; where that is long, nobody waits for it."""
         while True:
             try:
@@ -327,7 +370,7 @@ class Ticks:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the database's driver raises, nothing works without it
                 log.error("the store cannot be read, trying again: %s", error)
-                refused = [*(waiting or ()), *self._take_all()]
+                refused = [*(waiting or ()), *self._moves.take_all()]
                 self._refuse(refused, error)
                 if waiting is not None:
                     waiting.clear()
@@ -336,30 +379,14 @@ class Ticks:
                 self.book = book
                 return
 
-    def _refuse(self, moves: list[_Move], error: Exception) -> None:
+    def _refuse(self, moves: list[Move], error: Exception) -> None:
         for move in moves:
-            _resolve(move, Unavailable(f"the ledger could not do it: {error}"))
+            move.resolve(Unavailable(f"the ledger could not do it: {error}"))
 
-    def _give_up(self, error: Fenced, batch: list[_Move]) -> None:
+    def _give_up(self, error: Fenced, batch: list[Move]) -> None:
         log.error("fenced, this ledger stays down: %s", error)
         self._fenced = error
-        for move in [*batch, *self._take_all()]:
-            _resolve(move, Superseded(f"this ledger is fenced: {error}"))
+        self._drop_ahead()
+        for move in [*batch, *self._moves.take_all()]:
+            move.resolve(Superseded(f"this ledger is fenced: {error}"))
         self._parking.answer_all(Orders(stop=True))
-
-
-def _outcome(move: _Move, book: Book, found: Any) -> Any:
-    """What the move answers, or the refusal it raises; a refused move has changed nothing."""
-    try:
-        return move.apply(book, found)
-    except RubatoError as error:
-        return error
-
-
-def _resolve(move: _Move, outcome: Any) -> None:
-    if move.answer.done():
-        return
-    if isinstance(outcome, Exception):
-        move.answer.set_exception(outcome)
-    else:
-        move.answer.set_result(outcome)

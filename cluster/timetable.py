@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, cast
 from .alarms import Alarms
 from .book import Book, Clock
 from .errors import Unavailable
+from .moves import Needs
 from .schedule import Policy, Schedule, due, firing, pause, placed, task_of
 from .steering import cancel
 from .store import Store, Writes
 from .task import Ref, Task
-from .ticks import Needs, Ticks
+from .ticks import Ticks
 
 log = logging.getLogger("rubato.ledger")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from cluster.book import Book
@@ -53,8 +53,8 @@ class Oracle:
         except AssertionError as error:
             self.broken.append(str(error))
 
-    def committed(self, writes: Writes, generation: int, book: Book) -> None:
-        """This was committed just now, by a ledger with this book."""
+    def committed(self, writes: Writes, generation: int, book: Book, ahead: Writes) -> None:
+        """This was committed just now, by a ledger whose book has `ahead` too, which is to be committed next."""
         self.commits += 1
         assert generation == self.generation, f"generation {generation} wrote after {self.generation} began"
         ends = Counter((event.tenant, event.task) for event in writes.events if event.type in ENDS)
@@ -71,7 +71,7 @@ class Oracle:
         self._kept(writes)
         self._check_slots()
         self._check_limits(writes)
-        self._check_book(book)
+        self._check_book(book, {**self.tasks, **ahead.new, **ahead.moved})
 
     def recount(self) -> Counter[tuple[str, str]]:
         """How many tasks there are by (agent, state)."""
@@ -207,15 +207,14 @@ class Oracle:
                 paused = rule.paused_until is not None and rule.paused_until > self._now()
                 assert not paused, f"{task.id} was started though {owner} is paused"
 
-    def _check_book(self, book: Book) -> None:
+    def _check_book(self, book: Book, tasks: Mapping[Ref, Task]) -> None:
         counts = Counter({key: number for key, number in book.counts.items() if number})
-        assert counts == self.recount(), f"the ledger counts {counts}, and there are {self.recount()}"
-        lanes = Counter(
-            (task.agent, task.lane, task.state) for task in self.tasks.values() if task.lane and not task.ended
-        )
+        known = Counter((task.agent, task.state) for task in tasks.values())
+        assert counts == known, f"the ledger counts {counts}, and there are {known}"
+        lanes = Counter((task.agent, task.lane, task.state) for task in tasks.values() if task.lane and not task.ended)
         assert book.lanes == lanes, f"the ledger counts {book.lanes} in lanes, and there are {lanes}"
         held = {holding.held for holding in book.running.values()}
-        there = {(*task.ref, task.fence) for task in self.running()}
+        there = {(*task.ref, task.fence) for task in tasks.values() if task.state == State.RUNNING}
         assert held == there, f"the ledger holds {held}, the store has running {there}"
         using = Counter(
             owner

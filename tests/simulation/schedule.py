@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cluster import chores, ready, sqlite_writes, ticks, windows
+from cluster import chores, moves, ready, sqlite_writes, ticks, windows
 from cluster.ledger import Ledger
 from cluster.store import Store
 from cluster.task import State, Task
@@ -29,7 +29,8 @@ SIZES: tuple[tuple[Any, str, tuple[float, ...]], ...] = (  # smaller than life, 
     (windows, "REFILL", (2, 4, 2048)),
     (windows, "WINDOWS", (4, 32_768)),
     (ready, "REFILL_FULL", (2, 16)),
-    (ticks, "TICK", (3, 5000)),
+    (moves, "TICK", (3, 5000)),
+    (ticks, "BESIDE", (0, 2, 16)),
     (sqlite_writes, "MOST", (1, 4, 64)),
     (chores, "SOME", (2, 500)),
     (chores, "PATROL", (PATROL,)),

@@ -179,7 +179,8 @@ class World:
         assert host.ledger is not None
         self.note(lambda: f"{host.process} commits {_brief(writes)}")
         with self.oracle.watching():
-            self.oracle.committed(writes, generation, host.ledger.book)
+            ahead = host.ledger._ticks._ahead
+            self.oracle.committed(writes, generation, host.ledger.book, ahead.writes if ahead else Writes())
 
     # the wire
 
