@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from . import steering
 from .book import Book
 from .errors import Conflict
 from .moves import Apply, Needs
-from .steering import Steer, check_body, retry, submit
+from .steering import Steer, check_body, retry
 from .store import KeyRow, Store
 from .task import Filter, Once, Ref, State, Step, Submission, Submitted, Task
 
@@ -46,7 +47,7 @@ def accepted(submission: Submission) -> tuple[Apply, Needs, bool]:
         return found
 
     def apply(book: Book, known: Submitted | KeyRow | None) -> Submitted:
-        return submit(book, submission, known)
+        return steering.submit(book, submission, known)
 
     return apply, needs, not (submission.key or late)
 

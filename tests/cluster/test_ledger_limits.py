@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from cluster import ticks
+from cluster import moves
 from cluster.claims import Claim, Ending, Verdict
 from cluster.errors import Conflict, Expired
 from cluster.ledger import Ledger
@@ -273,7 +273,7 @@ async def test_a_dead_letter_keeps_every_error_and_can_be_retried(ledger: Ledger
 async def test_a_tick_takes_up_no_more_than_its_share_and_the_rest_comes_next(
     ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticks, "TICK", 10)
+    monkeypatch.setattr(moves, "TICK", 10)
     store.gate.clear()
     first = asyncio.create_task(ledger.submit(submission()))
     await settled()

@@ -12,8 +12,9 @@ from cluster.ledger import Ledger
 from cluster.memory import MemoryStore
 from cluster.postgres_writer import Writer
 from cluster.ready import Ready
-from cluster.store import Progress, Queue, Writes
+from cluster.store import Progress, Queue, StoreFailed, Writes
 from cluster.task import Task
+from cluster.ticks import Ticks
 
 from .runs import Run
 
@@ -163,6 +164,25 @@ def faithful_for_ever(patch: Patch) -> None:
     patch(Ledger, "release", release)
 
 
+def dropped_moves(patch: Patch) -> None:
+    """What was made beside a commit that failed is not made again."""
+    patch(Ticks, "_drop_ahead", lambda ticks: setattr(ticks, "_ahead", None))
+
+
+def faith_in_failure(patch: Patch) -> None:
+    """A tick that was made ahead goes on with the book of one that failed."""
+
+    async def finish(ticks: Ticks, tick: Any, *, alone: bool = False) -> None:
+        try:
+            await original(ticks, tick, alone=alone)
+        except StoreFailed:
+            if ticks._ahead is None:
+                raise
+
+    original = Ticks._finish
+    patch(Ticks, "_finish", finish)
+
+
 SABOTAGE: dict[str, Callable[[Patch], None]] = {
     found.__name__: found
     for found in (
@@ -183,6 +203,8 @@ SABOTAGE: dict[str, Callable[[Patch], None]] = {
         no_sync,
         late_sync,
         believed_commits,
+        dropped_moves,
+        faith_in_failure,
     )
 }
 NEEDS = {
