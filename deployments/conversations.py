@@ -17,6 +17,7 @@ from agents.policies import OnMessage
 from cluster.task import Event
 
 from . import frames
+from .eager import begin
 from .frames import BadFrame, Cancel, Input, Move
 from .live import LiveRuns
 from .problems import Problem, Refused, overloaded
@@ -119,17 +120,19 @@ class Conversation:
         self._alarm: asyncio.TimerHandle | None = None
         self._running: _Turn | None = None
         self._waiting: deque[_Turn] = deque()
+        self._at_rest = False  # all that came was heard
+        self._reply: asyncio.Task[None] | None = None  # to what was heard at once, and is no turn
         self._leaving = False
         self._over: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
 
-    async def live(self) -> None:
-        """Until the client has gone, or this side closes the socket."""
+    async def live(self, listen: Callable[[Callable[[str], bool]], None] | None = None) -> None:
+        """Until the client has gone, or this side closes the socket. `listen`, as of wire.Sockets, saves time."""
         await self._receive()
         await self._send({"type": "websocket.accept"})
         self._desk.open.add(self)
         if self._desk.leaving:
             self.leave()
-        reading = asyncio.create_task(self._guarded(self._read))
+        reading = asyncio.create_task(self._guarded(partial(self._read, listen)))
         try:
             close = await self._over
         finally:
@@ -137,7 +140,7 @@ class Conversation:
             self._waiting.clear()
             if self._alarm is not None:
                 self._alarm.cancel()
-            await _end(reading, None if self._running is None else self._running.task)
+            await _end(reading, self._reply, None if self._running is None else self._running.task)
         if close is not None:
             code, reason = close
             with suppress(TimeoutError):
@@ -158,21 +161,40 @@ class Conversation:
 
     # what comes
 
-    async def _read(self) -> None:
+    async def _read(self, listen: Callable[[Callable[[str], bool]], None] | None) -> None:
         await self._say(frames.opened(self._session))
+        if listen is not None:
+            listen(self._hear_now)
         while await self._heard():  # in a call of its own: what an idle socket said last is not kept
             continue
 
     async def _heard(self) -> bool:
         """Hear the next message; False where the conversation is over."""
+        self._at_rest = True
         message = await self._receive()
+        self._at_rest = False
         if message["type"] != "websocket.receive":
             self._close()
             return False
         text = self._text_of(message)
         if text is not None and not self._leaving:
-            await self._hear(text)
+            reply = self._hear(text)
+            if reply is not None:
+                await self._say(reply)
         return text is not None
+
+    def _hear_now(self, text: str) -> bool:
+        """Hear a text when it comes; False where one before it is not done with, or it has to be looked at closer."""
+        busy = not self._at_rest or self._leaving or not (self._reply is None or self._reply.done())
+        if busy or self._over.done() or len(text) > MESSAGE_BYTES // 4:
+            return False
+        try:
+            reply = self._hear(text)
+        except Exception:
+            self._broke()
+        else:
+            self._reply = None if reply is None else begin(self._guarded(partial(self._say, reply)))
+        return True
 
     def _text_of(self, message: Message) -> str | None:
         """What the message says; None where it ends the conversation."""
@@ -184,8 +206,8 @@ class Conversation:
             return None
         return text
 
-    async def _hear(self, text: str) -> None:
-        """Do what the frame asks for, or say what is wrong with it."""
+    def _hear(self, text: str) -> str | None:
+        """Do what the frame asks for. Returns the frame that says what is wrong with it."""
         try:
             frame = self._desk.read(text)
             if isinstance(frame, Cancel):
@@ -195,7 +217,8 @@ class Conversation:
             else:
                 self._take(frame)
         except BadFrame as bad:
-            await self._say(frames.failed(bad.id, bad.problem))
+            return frames.failed(bad.id, bad.problem)
+        return None
 
     def _take(self, frame: Input) -> None:
         """Begin the turn, now or later. Raises BadFrame."""
@@ -234,7 +257,7 @@ class Conversation:
         """One turn after the other, as long as there are any."""
         self._running = turn = self._waiting.popleft() if self._waiting else None
         if turn is not None:
-            turn.task = asyncio.create_task(self._guarded(partial(self._answer, turn)))
+            turn.task = begin(self._guarded(partial(self._answer, turn)))
             turn.task.add_done_callback(self._begin_next)  # by then a run that was cancelled has left its slot
         elif self._leaving:
             self._close(RESTART, AGAIN)
@@ -281,8 +304,12 @@ class Conversation:
         try:
             await part()
         except Exception:
-            log.exception("a conversation broke")
-            self._close(BROKEN, "something went wrong on our side")
+            self._broke()
+
+    def _broke(self) -> None:
+        """Called where an error is handled."""
+        log.exception("a conversation broke")
+        self._close(BROKEN, "something went wrong on our side")
 
     def _close(self, code: int | None = None, reason: str = "") -> None:
         """Have the socket closed; without a code it is already."""

@@ -22,6 +22,7 @@ from cluster.sessions import SessionLink
 from cluster.task import Task
 
 from .answers import CACHE_BYTES, Answer, Answers
+from .eager import begin
 from .here import Here
 from .ladder import Door, Rung, admit, late
 from .measures import Measures, why
@@ -174,13 +175,13 @@ class LiveRuns:
         """Start a run: in a slot that is free, or when one is."""
         run = Run(self._agent.name, ask, ends)
         run.has_slot = self._slots.take()
-        run.task = asyncio.get_running_loop().create_task(self._compute(run, ask))
-        run.task.add_done_callback(partial(self._ended, run, _question(ask)))
         self._runs.add(run)
         if ask.telling:
             ask.telling.open()
         if ask.joins and not ask.telling:  # one that is told goes no faster than its listener, who may be slow, or gone
             self._shared[_question(ask)] = run
+        run.task = begin(self._compute(run, ask))
+        run.task.add_done_callback(partial(self._ended, run, _question(ask)))
         return run
 
     async def _compute(self, run: Run, ask: Ask) -> bytes:

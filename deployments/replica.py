@@ -42,6 +42,7 @@ from .runs import Ask
 from .streaming import Headers, stream
 from .subagents import Nobody, Reach, SubAsk, SubTold, told_of
 from .told import Told, problem_of_run
+from .wire import LISTEN
 
 INPUT_LIMIT = bodies.Limits().input
 THREADS = 256  # plain steps at once; a step that hangs keeps its thread, so there are many
@@ -172,7 +173,7 @@ class Replica:
 
         ask = partial(self._asking.turn, caller, session)
         access = Access(partial(check_again, scope), partial(is_good, scope))
-        await Conversation(self._desk, session, ask, access, receive, send).live()
+        await Conversation(self._desk, session, ask, access, receive, send).live(scope.get(LISTEN))
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         head: Head | None = None

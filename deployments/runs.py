@@ -104,7 +104,6 @@ class Run:
 
     async def over(self, until: float) -> bool:
         """Whether it has ended by then, a moment of time.monotonic(); returns as soon as it has, or is to leave."""
-        await asyncio.sleep(0)  # a run that waits for nothing is over then
         if self.task.done() or self.wants:
             return self.task.done()
         loop = asyncio.get_running_loop()

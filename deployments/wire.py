@@ -8,7 +8,8 @@ Serve looks out for that with two tasks and a queue for each request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from .shortcut import Shortcut
 
+LISTEN = "rubato.listen"  # where the scope of a WebSocket has a function to be called with a Hear
 HELD = 64 * 1024  # bytes that are held at most; more goes to the transport, which pauses whom it cannot follow
+
+Hear = Callable[[str], bool]  # takes the text of a message; or says that it should come through `receive`
 
 
 class Joining:
@@ -116,7 +120,37 @@ class Requests(_Forked, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 class Sockets(_Forked, WebSocketsSansIOProtocol):
-    """WebSockets: a frame is one write, and leaves at once. Who is on the shortcut hears that the client has gone."""
+    """WebSockets: a frame is one write, and leaves at once. Who is on the shortcut hears that the client has gone, and
+    may be handed a text when it comes, without a turn of the loop for who waits for it."""
+
+    def __init__(self, shortcut: Shortcut, **options: Any) -> None:
+        super().__init__(shortcut, **options)
+        self._hear: Hear | None = None
+
+    async def _short_way(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[LISTEN] = self._listen
+        try:
+            await self._shortcut(scope, receive, send)
+        finally:
+            self._hear = None  # it knows who knows this
+            del scope[LISTEN]
+
+    def _listen(self, hear: Hear) -> None:
+        self._hear = hear
+
+    def send_receive_event_to_app(self) -> None:
+        text = None if self._hear is None else self._next_text()
+        if text is None or self._hear is None or not self._hear(text):
+            super().send_receive_event_to_app()
+        else:
+            self.frames = []
+
+    def _next_text(self) -> str | None:
+        """The text that came; None where it is none, or another waits to be received."""
+        if self.curr_msg_data_type == "text" and self.queue.empty() and not self.close_sent:
+            with suppress(UnicodeDecodeError):  # what comes of that is not our concern
+                return b"".join(self.frames).decode()
+        return None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport.plain if isinstance(transport, Joining) else transport)
