@@ -30,19 +30,19 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 
 def encode(kind: Any, value: Any) -> str:
     """`value` as the JSON text that `decode` reads. Raises ValueError where it has no JSON form."""
-    text = adapter(kind).dump_json(value, warnings=False, by_alias=False, round_trip=kind is not Any)
+    text = adapter(kind).serializer.to_json(value, warnings=False, by_alias=False, round_trip=kind is not Any)
     refuse_constants(text)
     return text.decode()
 
 
 def decode(kind: Any, text: str | bytes) -> Any:
     """The value that `encode` wrote, as `kind`. Raises pydantic.ValidationError where it does not fit."""
-    return adapter(kind).validate_json(text, by_alias=False, by_name=True)
+    return adapter(kind).validator.validate_json(text, by_alias=False, by_name=True)
 
 
 def publish(kind: Any, value: Any) -> str:
     """`value` as a reader of its JSON Schema expects it: by alias, and with what it computes."""
-    return adapter(kind).dump_json(value, warnings=False, by_alias=True).decode()
+    return adapter(kind).serializer.to_json(value, warnings=False, by_alias=True).decode()
 
 
 def receive(kind: Any, text: str | bytes) -> Any:

@@ -190,7 +190,7 @@ class Conversation:
             return False
         try:
             reply = self._hear(text)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log has it
             self._broke()
         else:
             self._reply = None if reply is None else begin(self._guarded(partial(self._say, reply)))
@@ -303,7 +303,7 @@ class Conversation:
         """Where one part cannot go on, the socket is closed."""
         try:
             await part()
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log has it
             self._broke()
 
     def _broke(self) -> None:

@@ -1,4 +1,4 @@
-"""Tasks whose code begins at once and not at the loop's next turn: what waits for nothing has ended when it was begun."""
+"""Tasks whose code begins at once, not at the loop's next turn: what waits for nothing has ended when it was begun."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if sys.version_info >= (3, 12):
         return asyncio.Task(code, loop=asyncio.get_running_loop(), eager_start=True)
 
 else:
+    _asked: list[tuple[Callable[[], object], Context]] = []  # of a loop, by a task that begins: to take its first step
+
+    def _soon(step: Callable[[], object], *, context: Context) -> None:
+        _asked.append((step, context))
 
     def begin(code: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task of the running loop that has gone as far as it comes without waiting."""
         loop = asyncio.get_running_loop()
-        asked: list[tuple[Callable[[], object], Context]] = []  # of the loop: to take the first step soon
-
-        def call_soon(step: Callable[[], object], *, context: Context) -> None:
-            asked.append((step, context))
-
-        loop.call_soon = call_soon  # type: ignore[assignment, method-assign]
+        loop.call_soon = _soon  # type: ignore[assignment, method-assign]
         try:
             task = asyncio.Task(code, loop=loop)
         finally:
             del loop.call_soon
+        step, context = _asked.pop()
         outer = asyncio.current_task(loop)
-        if outer is not None:
-            asyncio.tasks._leave_task(loop, outer)
+        if outer is None:
+            context.run(step)
+            return task
+        asyncio.tasks._leave_task(loop, outer)
         try:
-            for step, context in asked:
-                context.run(step)
+            context.run(step)
         finally:
-            if outer is not None:
-                asyncio.tasks._enter_task(loop, outer)
+            asyncio.tasks._enter_task(loop, outer)
         return task

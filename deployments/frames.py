@@ -22,8 +22,6 @@ from .problems import Problem, Refused
 LAST = frozenset(["output", "failed", "promoted"])  # events after which a turn has its answer
 WAITING = 16  # inputs of one socket that wait for their turn
 
-EXPLAINED = ("\\u0000", "NaN", "Infinity")  # what parsers let pass, and we do not
-
 _text = json.JSONEncoder().encode
 
 
@@ -62,7 +60,7 @@ class Reader:
 
     def read(self, text: str) -> Input | Cancel:
         """The frame in a message. Raises BadFrame."""
-        if not any(word in text for word in EXPLAINED):
+        if not ("\\u0000" in text or "NaN" in text or "Infinity" in text):  # parsers let them pass, and we do not
             try:
                 found = self._turn(text, extra="forbid")
             except ValueError:

@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
+from . import textframes
 from .shortcut import Shortcut
 
 LISTEN = "rubato.listen"  # where the scope of a WebSocket has a function to be called with a Hear
@@ -126,6 +128,7 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
     def __init__(self, shortcut: Shortcut, **options: Any) -> None:
         super().__init__(shortcut, **options)
         self._hear: Hear | None = None
+        self._at_edge = True  # of a frame: of the next nothing has come yet
 
     async def _short_way(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[LISTEN] = self._listen
@@ -137,6 +140,30 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
 
     def _listen(self, hear: Hear) -> None:
         self._hear = hear
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether frames go both ways, and none is compressed."""
+        conn = self.conn
+        return conn.state is State.OPEN and not conn.extensions and not self.disconnected and not self.close_sent
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated and self._at_edge:
+            text = textframes.read(data) if self._is_plain and self.conn.current_size is None else None
+            if text is not None:
+                self.curr_msg_data_type = "text"
+                self.frames = [text]
+                self.send_receive_event_to_app()
+                return
+            self._at_edge = self.handshake_complete and textframes.are_whole(data)
+        super().data_received(data)
+
+    async def send(self, message: Any) -> None:
+        text = message.get("text") if self._is_plain and self.writable.is_set() else None
+        if text is None or message["type"] != "websocket.send":
+            await super().send(message)
+        else:
+            self.transport.write(textframes.written(text.encode()))
 
     def send_receive_event_to_app(self) -> None:
         text = None if self._hear is None else self._next_text()
