@@ -21,6 +21,7 @@ from .eager import begin
 from .frames import BadFrame, Cancel, Input, Move
 from .live import LiveRuns
 from .problems import Problem, Refused, overloaded
+from .recording import Telling
 from .runs import Ask
 from .streaming import tell
 from .told import Told, problem_of_run
@@ -34,7 +35,7 @@ POLICY, TOO_BIG, BROKEN, RESTART = 1008, 1009, 1011, 1012  # close codes of RFC 
 NOT_LET_IN = "the key is not good any more"
 AGAIN = "this replica ends; connect again"
 
-AskOf = Callable[[Input], Ask]  # raises what is wrong with the input
+AskOf = Callable[[Input, Telling], Ask]  # raises what is wrong with the input
 
 
 class Access(NamedTuple):
@@ -73,37 +74,41 @@ class Desk:
             conversation.leave()
 
 
-class _Turn:
-    def __init__(self, id: str, ask: Ask) -> None:
-        self.id = id
-        self.ask = ask
-        self.task: asyncio.Task[None] | None = None  # once it runs
-        self.answered = False
-        self.refusal: Problem | None = None  # why it is to end without an answer
-
-    def cancel(self, why: str) -> None:
-        """End it, unless it has an answer."""
-        if not self.answered and self.refusal is None:
-            self.refusal = frames.canceled(why)
-            if self.task is not None:
-                self.task.cancel()
-
-
 class _Frames:
     """Where the run of a turn tells what happens: it goes out at once, and the run waits while its reader is slow."""
 
-    def __init__(self, turn: _Turn, say: Callable[[str], Awaitable[None]]) -> None:
-        self._turn = turn
+    def __init__(self, id: str, say: Callable[[str], Awaitable[None]]) -> None:
+        self._id = id
         self._say = say
+        self.ended = False  # the turn has its answer
 
     def put_nowait(self, event: Event) -> None:
         """That the run begins nobody needs to be told: a turn has one attempt."""
 
-    async def put(self, event: Event | None) -> None:
-        if event is None or event.type == "attempt.started" or self._turn.answered:
+    async def put(self, event: Event) -> None:
+        if event.type == "attempt.started" or self.ended:
             return  # what a run still says that was cancelled is dropped
-        self._turn.answered = event.type in frames.LAST
-        await self._say(frames.told(self._turn.id, event))
+        self.ended = event.type in frames.LAST
+        await self._say(frames.told(self._id, event))
+
+
+class _Turn:
+    """One input and its answer. What its ask knows does not know it: else the garbage would have to be collected."""
+
+    def __init__(self, id: str, ask: Ask, told: _Frames, telling: Telling) -> None:
+        self.id = id
+        self.ask = ask
+        self.told = told
+        self.telling = telling
+        self.task: asyncio.Task[None] | None = None  # once it runs
+        self.refusal: Problem | None = None  # why it is to end without an answer
+
+    def cancel(self, why: str) -> None:
+        """End it, unless it has an answer."""
+        if not self.told.ended and self.refusal is None:
+            self.refusal = frames.canceled(why)
+            if self.task is not None:
+                self.task.cancel()
 
 
 class Conversation:
@@ -222,16 +227,17 @@ class Conversation:
 
     def _take(self, frame: Input) -> None:
         """Begin the turn, now or later. Raises BadFrame."""
-        if any(turn.id == frame.id for turn in self._turns):
+        others = self._turns
+        if any(turn.id == frame.id for turn in others):
             raise frames.twice(frame.id)
-        move = frames.decide(self._desk.on_message, running=bool(self._turns), waiting=len(self._waiting))
+        move = frames.decide(self._desk.on_message, running=bool(others), waiting=len(self._waiting))
         if move is Move.REJECT:
             raise BadFrame(frames.rejected(), frame.id)
         if move is Move.FULL:
             raise BadFrame(overloaded(f"{frames.WAITING} turns of this socket wait already.", 1.0), frame.id)
         turn = self._turn(frame)
         if move is Move.INTERRUPT:
-            for other in self._turns:
+            for other in others:
                 other.cancel("Another input came.")
         self._waiting.append(turn)
         if self._running is None:
@@ -240,7 +246,9 @@ class Conversation:
     def _turn(self, frame: Input) -> _Turn:
         try:
             self._access.again()
-            return _Turn(frame.id, self._ask(frame))
+            told = _Frames(frame.id, self._say)
+            telling = Telling(told)
+            return _Turn(frame.id, self._ask(frame, telling), told, telling)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the key or the input
             if isinstance(error, Refused) and error.problem.status in (401, 403):
                 self._close(POLICY, error.problem.title)
@@ -249,7 +257,7 @@ class Conversation:
     @property
     def _turns(self) -> list[_Turn]:
         """Those that have no answer yet."""
-        return [turn for turn in (self._running, *self._waiting) if turn is not None and not turn.answered]
+        return [turn for turn in (self._running, *self._waiting) if turn is not None and not turn.told.ended]
 
     # what goes
 
@@ -265,14 +273,14 @@ class Conversation:
     async def _answer(self, turn: _Turn) -> None:
         if turn.refusal is None:
             try:
-                ended = await tell(self._desk.runs, turn.ask, _Frames(turn, self._say))
+                ended = await tell(self._desk.runs, turn.ask, turn.telling)
                 assert not isinstance(ended, Told), "a turn becomes no task"
                 turn.refusal = ended
             except asyncio.CancelledError:
                 if turn.refusal is None:
                     raise
         if turn.refusal is not None:
-            turn.answered = True
+            turn.told.ended = True
             await self._say(frames.failed(turn.id, turn.refusal))
 
     async def _say(self, text: str) -> None:

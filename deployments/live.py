@@ -204,6 +204,8 @@ class LiveRuns:
 
     async def _follow(self, run: Run, ask: Ask, ends: float) -> Told:
         """What the run gives, or at the last moment what there is in its place."""
+        if run.task.done():  # it had nothing to wait for
+            return Told(run.output(), Rung.RUN, run.task_id)
         run.reach(ends)
         run.waiters += 1
         try:

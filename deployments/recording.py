@@ -32,7 +32,7 @@ class Silence:
 class Sink(Protocol):
     """Takes the events of a run, in order; a queue is one."""
 
-    async def put(self, event: Event | None, /) -> None: ...
+    async def put(self, event: Event, /) -> None: ...
 
     def put_nowait(self, event: Event, /) -> None:
         """The first event only, for which there is always room."""
@@ -75,9 +75,12 @@ class Telling:
         self._over = True
 
     async def _tell(self, type: str, data: str = "{}", *, step: str = "", at: float | None = None) -> None:
-        async with self._turn:
+        await self._turn.acquire()
+        try:
             if not self._over:
                 await self._queue.put(self._numbered(type, data, step, at))
+        finally:
+            self._turn.release()
 
     def _numbered(self, type: str, data: str, step: str, at: float | None) -> Event:
         event = Event(self._next, type, time.time() if at is None else at, 1, step or None, data)

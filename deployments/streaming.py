@@ -17,7 +17,7 @@ from .ladder import Rung
 from .live import LiveRuns
 from .problems import Problem
 from .promotion import promoted
-from .recording import Sink, Telling
+from .recording import Telling
 from .runs import Ask, RunBroke
 from .told import Told, problem_of_run
 
@@ -38,7 +38,7 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     queue: asyncio.Queue[Event | None] = asyncio.Queue(AHEAD)
     began = monotonic()
     async with asyncio.timeout(ask.patience + LINGER), asyncio.TaskGroup() as group:
-        telling = group.create_task(tell(runs, ask, queue))
+        telling = group.create_task(_fill(queue, runs, ask))
         first = await queue.get()
         if first is None:
             return await telling
@@ -49,29 +49,33 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
     return None
 
 
-async def tell(runs: LiveRuns, ask: Ask, queue: Sink) -> Problem | Told | None:
+async def _fill(queue: asyncio.Queue[Event | None], runs: LiveRuns, ask: Ask) -> Problem | Told | None:
     """Put the run's events there, then None. Returns what came of it where it did not even begin."""
     telling = Telling(queue)
+    ended = await tell(runs, ask._replace(telling=telling), telling)
+    await queue.put(None)
+    return ended
+
+
+async def tell(runs: LiveRuns, ask: Ask, telling: Telling) -> Problem | Told | None:
+    """Tell, as the ask has it, what happens in the run. Returns what came of it where it did not even begin."""
     try:
-        told = await runs.answer(ask._replace(telling=telling))
+        told = await runs.answer(ask)
     except Exception as error:  # noqa: BLE001 - whatever the run ended in is its last event
         problem = problem_of_run(error)
         if not telling.begun:
-            await queue.put(None)
             return problem
         step = error.step if isinstance(error, RunBroke) else failed_step(error)
         failed = {**json.loads(problem.body()), "step": step, "attempt": 1}
         await telling.end("failed", json.dumps({"error": failed}))
     else:
         if told.rung is Rung.TASK and not telling.begun:
-            await queue.put(None)
             return told
         telling.open()
         if told.rung is Rung.TASK:
             await telling.end("promoted", promoted(told.reason, told.task_id))
         else:
             await telling.end("output", _data(told))
-    await queue.put(None)
     return None
 
 

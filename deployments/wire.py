@@ -43,30 +43,31 @@ class Joining:
     @property
     def plain(self) -> asyncio.Transport:
         """The one it is for, with nothing held back."""
-        self._flush()
+        self.flush()
         return self._transport
 
     def write(self, data: bytes) -> None:
         if not self._held:
-            self._soon(self._flush)
+            self._soon(self.flush)
         self._held.append(bytes(data))
         self._size += len(data)
         if self._size >= HELD:
-            self._flush()
+            self.flush()
 
     def writelines(self, lines: list[bytes]) -> None:
         for line in lines:
             self.write(line)
 
     def write_eof(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.write_eof()
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Have nothing wait any more."""
         if self._held:
             data = b"".join(self._held)
             self._held = []
@@ -105,6 +106,10 @@ class Requests(_Forked, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(Joining(transport))  # type: ignore[arg-type]
+
+    def on_response_complete(self) -> None:
+        self.transport.flush()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
