@@ -11,6 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from deployments.access import ANYBODY, CALLER, CHECKS
+from deployments.wire import LISTEN
 
 from .callers import Always
 
@@ -94,6 +95,8 @@ class Call:
 class Socket:
     """One WebSocket, open until the client leaves or the application closes it."""
 
+    hands_over = False  # texts to who listens
+
     def __init__(self, app: ASGIApp, path: str = "/session?session=s1", checks: Any = None) -> None:
         self.reading = asyncio.Event()  # while it is clear, the client reads nothing
         self.reading.set()
@@ -110,6 +113,9 @@ class Socket:
             CALLER: ANYBODY,
             CHECKS: checks or Always(),
         }
+        self._hear: Callable[[str], bool] = lambda text: False
+        if self.hands_over:
+            scope[LISTEN] = self._listen
         self.task = asyncio.ensure_future(app(scope, self._inbox.get, self._send))
 
     async def opened(self) -> str:
@@ -121,7 +127,8 @@ class Socket:
 
     def say(self, frame: Any) -> None:
         text = frame if isinstance(frame, str) else json.dumps(frame)
-        self._inbox.put_nowait({"type": "websocket.receive", "text": text})
+        if not self._inbox.empty() or not self._hear(text):
+            self._inbox.put_nowait({"type": "websocket.receive", "text": text})
 
     def say_bytes(self, data: bytes) -> None:
         self._inbox.put_nowait({"type": "websocket.receive", "bytes": data})
@@ -141,6 +148,9 @@ class Socket:
         assert message["type"] == "websocket.close", message
         await asyncio.wait_for(self.task, 5)
         return int(message["code"])
+
+    def _listen(self, hear: Callable[[str], bool]) -> None:
+        self._hear = hear
 
     async def _next(self) -> dict[str, Any]:
         return await asyncio.wait_for(self._sent.get(), 5)

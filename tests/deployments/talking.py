@@ -29,8 +29,11 @@ async def ledger() -> AsyncIterator[Ledger]:
         yield ledger
 
 
-@pytest.fixture
-async def make(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Make]:
+@pytest.fixture(params=[False, True], ids=["received", "handed over"])
+async def make(
+    request: pytest.FixtureRequest, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Make]:
+    monkeypatch.setattr(Socket, "hands_over", request.param)
     Talker.gate = asyncio.Event()
     Talker.began.clear()
     Talker.cancelled.clear()
