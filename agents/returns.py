@@ -28,10 +28,13 @@ def return_type(fn: Callable[..., Any], returns: Any = None) -> Any:
     target = getattr(target, "__func__", target)
     if "return" not in (getattr(target, "__annotations__", None) or {}):
         return Any
-    if target not in _known:
+    try:
+        return _known[target]
+    except KeyError:
         kind = _annotation(target)
-        _known[target] = _kept_as(_one_of(kind) if isinstance(getattr(target, "batched", None), Batching) else kind)
-    return _known[target]
+        known = _kept_as(_one_of(kind) if isinstance(getattr(target, "batched", None), Batching) else kind)
+        _known[target] = known
+        return known
 
 
 def _annotation(fn: Callable[..., Any]) -> Any:
