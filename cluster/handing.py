@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from agents.journal import StepId, StepRecord
 
+from .bundles import Claims
 from .claims import Claim, Held, SignalSent
 from .frames import LARGEST
 from .pages import size, whole
@@ -53,7 +54,7 @@ def hand_over(granted: Granted, pasts: Mapping[Ref, Past]) -> Handed:
                 left -= needed
                 carried.append(_with_past(claim, past) if past else claim)
         if carried:
-            handed.claims[worker] = tuple(carried)
+            handed.claims[worker] = Claims(carried)
     return handed
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from .bundles import Reports
 from .calls import Calls
 from .claims import Called, Entry, Held, Hello, Orders, Report, StepDone, Verdict, WorkerLink
 from .errors import Unavailable
@@ -209,7 +210,7 @@ class Reporter:
         while batch := [sent for sent in batch if not sent.line.lost]:
             call = self._calls.begin()
             try:
-                answer = await self._link.report(self._desk.hello, call, tuple(sent.report for sent in batch))
+                answer = await self._link.report(self._desk.hello, call, Reports(sent.report for sent in batch))
             except Unavailable:
                 self._calls.end(call)
                 await asyncio.sleep(next(pauses))

@@ -12,6 +12,7 @@ from typing import Any
 from agents.agent import read_input
 from agents.catalog import Catalog, Entry
 from agents.errors import InvalidInput
+from cluster.bundles import Tasks
 from cluster.lanes import Lane
 from cluster.task import Options, Submission, Task, extra_json
 
@@ -104,7 +105,7 @@ def submission(
     fixed = (options.priority, tags, batch_id, attempts, timeout, now, options.limit_key, options.deadline)
     extra = extra_json(retry=options.retry, session=options.session, market=options.market)
     run_at, lane = options.run_at or 0.0, Lane(options.market).text
-    tasks = tuple(
+    tasks = Tasks(
         Task(tenant, id, entry.name, entry.version, text, *fixed, extra=extra, run_at=run_at, lane=lane)
         for id, text in zip(ids, order.texts, strict=True)
     )
