@@ -44,7 +44,7 @@ node, even where it prefers one, and starts again by way of a random node, which
 
 OPEN_SECONDS = 5.0  # that a call waits for the ledger's store to be opened
 HANG_UP = 1.0  # seconds after which a ledger that was fenced ends its connections: its last answers have left by then
-SWITCH = 0.0002  # seconds after which the loop lets a thread that commits go on, which needs it a few times a tick
+SWITCH = 0.00005  # seconds after which the loop lets a thread that commits go on, which needs it a few times a tick
 POLL = 0.02  # seconds between two looks whether an actor is gone
 RETRY_SECONDS = 3.0  # after which a ledger or a pool that cannot go on ends, for its next life to try
 
