@@ -2,7 +2,7 @@
 
 A move changes this state at once and says what must be stored for it in `writes`. The ledger commits the writes
 before anyone is told of the move; a commit that fails throws the book away and reads a new one from the store. So
-nobody but the ledger's own tick ever sees a fact that is not durable.
+what is not durable is seen by nobody but the ledger's own ticks, and those who measure.
 """
 
 from __future__ import annotations

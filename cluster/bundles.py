@@ -1,9 +1,13 @@
-"""Many records in one, as they travel: plain tuples take a third of the time in which NamedTuples are pickled."""
+"""Many records in one, as they travel: plain tuples take a third of the time in which NamedTuples are pickled.
+
+Whoever reads them may be of an older or of a newer version, as in a rolling update: what a record lacks has its
+default, and what it has more is left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.journal import StepId, StepRecord
 
@@ -12,7 +16,7 @@ from .task import Task
 
 Unpacked = tuple[Callable[[Sequence[Any]], Any], tuple[Sequence[Any]]]
 
-_made: Callable[..., Any] = tuple.__new__  # of a NamedTuple, from as many values as it has
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 class Tasks(tuple[Task, ...]):
@@ -42,6 +46,12 @@ class Reports(tuple[Report, ...]):
         return _reports, (tuple(map(_report, self)),)
 
 
+def _made(kind: type[T], row: Sequence[Any]) -> T:
+    """The NamedTuple of these values."""
+    fields = len(kind._fields)  # type: ignore[attr-defined]
+    return tuple.__new__(kind, row) if len(row) == fields else kind(*row[:fields])
+
+
 def _tasks(rows: Sequence[Any]) -> Tasks:
     return Tasks([_made(Task, row) for row in rows])
 
@@ -51,29 +61,29 @@ def _claims(rows: Sequence[Any]) -> Claims:
 
 
 def _report(report: Report) -> tuple[Any, ...]:
-    *claim, entries, verdict = report
-    return (*claim, tuple(map(_entry, entries)), None if verdict is None else tuple(verdict))
+    entries, verdict = tuple(map(_entry, report.entries)), report.verdict
+    return (*report[:4], entries, None if verdict is None else tuple(verdict))
 
 
 def _reports(rows: Sequence[Any]) -> Reports:
-    return Reports(
-        [
-            _made(Report, (*claim, tuple(map(_entry_of, entries)), verdict and _made(Verdict, verdict)))
-            for *claim, entries, verdict in rows
-        ]
-    )
+    return Reports([_report_of(*row) for row in rows])
+
+
+def _report_of(tenant: str, id: str, fence: int, number: int, entries: Sequence[Any], verdict: Any, *_: Any) -> Report:
+    made = None if verdict is None else _made(Verdict, verdict)
+    return Report(tenant, id, fence, number, tuple(map(_entry_of, entries)), made)
 
 
 def _entry(entry: Entry) -> Entry | tuple[Any, ...]:
     """A recorded step as one tuple; of all else there is little."""
     if type(entry) is not StepDone:
         return entry
-    (id, digest, value), at, signal = entry
-    return (*id, digest, value, at, signal)
+    (id, digest, value), *rest = entry
+    return (*id, digest, value, *rest)
 
 
 def _entry_of(found: Entry | tuple[Any, ...]) -> Entry:
     if type(found) is not tuple:
         return found  # type: ignore[return-value]
-    name, key, digest, value, at, signal = found
-    return StepDone(StepRecord(StepId(name, key), digest, value), at, signal)
+    name, key, digest, value, *rest = found
+    return _made(StepDone, (StepRecord(StepId(name, key), digest, value), *rest))

@@ -74,7 +74,9 @@ class Moves:
     def take_ahead(self) -> list[Move]:
         """Those of the next tick that may be made ahead, which is up to the first that may not."""
         first = next((place for place, move in enumerate(self._moves) if not move.ahead), len(self._moves))
-        if first == len(self._moves) > 0:
+        if not first:
+            return []
+        if first == len(self._moves):
             self.woken.clear()  # the tick that makes them looks around too
         return self._cut(first)
 

@@ -159,7 +159,7 @@ class Writes:
     @property
     def rows(self) -> int:
         """About how many rows it takes."""
-        return len(self.new) + len(self.moved) + len(self.steps)
+        return len(self.new) + len(self.moved) + len(self.steps) + len(self.events) + len(self.gone)
 
     def put(self, task: Task) -> None:
         """The task as it is to be stored, whether this tick created it or not."""

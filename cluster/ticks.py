@@ -46,11 +46,16 @@ class _Tick:
     """Moves that are made, and wait for their commit."""
 
     batch: list[Move]
-    began: float
+    took: float = 0.0  # seconds, to make them
     outcomes: list[Any] = field(default_factory=list)
     granted: dict[str, list[Claim]] = field(default_factory=dict)
     writes: Writes = field(default_factory=Writes)
     error: Exception | None = None  # in making them: the book is spoilt
+
+    @property
+    def reporting(self) -> dict[str, Listener]:
+        """The workers that report, which are answered themselves and not by their parked pulls."""
+        return {move.listener[0].id: move.listener for move in self.batch if move.listener}
 
 
 class Ticks:
@@ -195,7 +200,7 @@ class Ticks:
 
     async def _make(self, batch: list[Move], *, careful: bool = False) -> _Tick:
         """Read what the moves need, make them, and hand out what is free."""
-        tick = _Tick(batch, time.perf_counter())
+        tick, began = _Tick(batch), time.perf_counter()
         found = []
         for move in batch:
             needed = move.needs is not None and (careful or not move.ahead)
@@ -203,16 +208,19 @@ class Ticks:
         tick.outcomes = [move.made(self.book, read) for move, read in zip(batch, found, strict=True)]
         await self.book.ready.fill(self._clock.now(), self.book.writes)
         self._hand_out(tick)
+        tick.took = time.perf_counter() - began
         return tick
 
-    def _make_ahead(self, batch: list[Move], busy: Collection[str]) -> _Tick:
-        """The same beside a commit, which answers parked pulls of these workers."""
-        tick = _Tick(batch, time.perf_counter())
+    def _make_ahead(self, batch: list[Move], before: _Tick) -> _Tick:
+        """The same beside the commit of the tick before, which answers parked pulls: those that get claims by it, and
+        those of whom there is news."""
+        tick, began = _Tick(batch), time.perf_counter()
         try:
             tick.outcomes = [move.made(self.book, None) for move in batch]
-            self._hand_out(tick, busy)
+            self._hand_out(tick, (before.granted.keys() - before.reporting) | self.book.news.keys())
         except Exception as error:  # noqa: BLE001 - whatever it was, the commit under way comes first
             tick.error = error
+        tick.took = time.perf_counter() - began
         return tick
 
     async def _finish(self, tick: _Tick, *, alone: bool = False) -> None:
@@ -221,13 +229,14 @@ class Ticks:
             raise tick.error
         writes = tick.writes
         if writes or self._is_in_doubt():
-            asked = self._clock.monotonic()
+            asked, began = self._clock.monotonic(), time.perf_counter()
             if alone or writes.rows <= BESIDE:
                 await self._store.commit(writes)
             else:
                 await self._commit_beside(tick)
             self._owned_at, self._apart = asked, False
-            self._stats.committed(writes, len(tick.batch), time.perf_counter() - tick.began, self._clock.now())
+            seconds = tick.took + time.perf_counter() - began
+            self._stats.committed(writes, len(tick.batch), seconds, self._clock.now())
         self._answer(tick, await self._with_pasts(tick.granted))
         self._publish(writes)
         if self.book.ready.hungry:
@@ -241,7 +250,7 @@ class Ticks:
             while self._ahead is None and not committing.done():
                 self._moves.came.clear()
                 if not self.book.ready.wants(self._clock.now()) and (batch := self._moves.take_ahead()):
-                    self._ahead = self._make_ahead(batch, tick.granted.keys())
+                    self._ahead = self._make_ahead(batch, tick)
                 else:
                     await self._moves.came.wait()
             await committing
@@ -264,9 +273,8 @@ class Ticks:
         self._expire()
         for owner in self._worth_a_look(book, self._clock.now()):
             book.reconsider(owner)
-        reporting = {move.listener[0].id: move.listener for move in tick.batch if move.listener}
         parked = self._parking.listeners()
-        listeners = {id: at for id, at in parked.items() if id not in busy} | reporting
+        listeners = {id: at for id, at in parked.items() if id not in busy} | tick.reporting
         tick.granted = assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
         tick.writes = book.take_writes()
 
@@ -277,8 +285,7 @@ class Ticks:
 
     def _answer(self, tick: _Tick, claims: dict[str, tuple[Claim, ...]]) -> None:
         """Whoever waited. Parked pulls of those who get something by the next tick are left for it."""
-        reporting = {move.listener[0].id for move in tick.batch if move.listener}
-        for worker in claims.keys() - reporting:
+        for worker in claims.keys() - tick.reporting:
             self._parking.answer(self.book, worker, claims[worker])
         for move, outcome in zip(tick.batch, tick.outcomes, strict=True):
             if move.listener:

@@ -25,12 +25,18 @@ class ShakyStore(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
         self.down = False
+        self.fails_after: int | None = None  # one commit fails, after so many
         self.commits = 0
 
     async def commit(self, writes: Writes) -> None:
         await self.gate.wait()
         if self.down or any("poison" in new.input for new in writes.new.values()):
             raise StoreFailed("disk full")
+        if self.fails_after is not None:
+            self.fails_after -= 1
+            if self.fails_after < 0:
+                self.fails_after = None
+                raise StoreFailed("told to")
         await super().commit(writes)
         self.commits += 1
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from cluster import ready, ticks
-from cluster.claims import Claim
+from cluster.claims import Claim, Orders
 from cluster.errors import Unavailable
 from cluster.ledger import Ledger
 from cluster.limits import Rule
@@ -127,22 +128,59 @@ async def test_a_parked_pull_is_not_given_more_than_it_is_answered_with(ledger: 
     assert len(await worker.claims()) == 1  # by the next pull, and not lost with an answer to none
 
 
-async def test_a_pull_that_gets_something_by_the_next_tick_is_left_for_it(ledger: Ledger, store: ShakyStore) -> None:
+async def parked_with_news(ledger: Ledger, store: ShakyStore) -> tuple[Caller, asyncio.Task[Orders], Any]:
+    """A worker that holds a task and has a free slot, whose pull is parked while a signal for the task is committed
+    and another task is made ready; and what waits for that."""
     worker = Caller(ledger, hello(slots=2))
     await ledger.submit(submission(waiting := task()))
     await worker.claim()
     pulling = asyncio.create_task(worker.pull())
     await settled()
     store.gate.clear()
-    signaling = asyncio.create_task(ledger.signal("", waiting.id, "go", "1"))  # that is news for this worker
+    signaling = asyncio.create_task(ledger.signal("", waiting.id, "go", "1"))
     await settled()
     submitting = asyncio.create_task(ledger.submit(submission(task())))
     await settled()
+    return worker, pulling, asyncio.gather(signaling, submitting, return_exceptions=True)
+
+
+async def test_news_are_told_when_they_are_durable_and_what_is_next_with_the_next_pull(
+    ledger: Ledger, store: ShakyStore
+) -> None:
+    worker, pulling, both = await parked_with_news(ledger, store)
     store.gate.set()
-    await asyncio.gather(signaling, submitting)
+    await both
 
     orders = await asyncio.wait_for(pulling, 2)
-    assert len(orders.claims) == len(orders.news) == 1
+    assert (len(orders.news), len(orders.claims)) == (1, 0)
+    assert len(await worker.claims()) == 1
+
+
+async def test_news_are_told_though_the_next_commit_fails(ledger: Ledger, store: ShakyStore) -> None:
+    _, pulling, both = await parked_with_news(ledger, store)
+    store.fails_after = 1
+    store.gate.set()
+    await both
+
+    assert len((await asyncio.wait_for(pulling, 2)).news) == 1
+
+
+async def test_the_parked_pull_of_who_reports_gets_what_comes_meanwhile(ledger: Ledger, store: ShakyStore) -> None:
+    worker = Caller(ledger, hello(slots=3))
+    await ledger.submit(submission(task(), task(), task()))
+    held = await worker.claims()
+    pulling = asyncio.create_task(worker.pull())
+    await settled()
+    store.gate.clear()
+    submitting = [asyncio.create_task(ledger.submit(submission(task())))]
+    reporting = done(worker, [*held[:2]])  # whose answer brings the task that was submitted before
+    await settled()
+    submitting.append(asyncio.create_task(ledger.submit(submission(task()))))
+    await settled()
+    store.gate.set()
+    await asyncio.gather(reporting, *submitting)
+
+    assert len(worker.given) + len((await asyncio.wait_for(pulling, 0.4)).claims) == 2  # before the next look around
 
 
 async def test_nothing_is_made_ahead_while_the_store_is_to_be_looked_into(
