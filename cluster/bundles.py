@@ -7,7 +7,7 @@ default, and what it has more is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from agents.journal import StepId, StepRecord
 
@@ -48,7 +48,7 @@ class Reports(tuple[Report, ...]):
 
 def _made(kind: type[T], row: Sequence[Any]) -> T:
     """The NamedTuple of these values."""
-    fields = len(kind._fields)  # type: ignore[attr-defined]
+    fields = len(cast(Any, kind)._fields)  # there is no type of all NamedTuples
     return tuple.__new__(kind, row) if len(row) == fields else kind(*row[:fields])
 
 
@@ -84,6 +84,6 @@ def _entry(entry: Entry) -> Entry | tuple[Any, ...]:
 
 def _entry_of(found: Entry | tuple[Any, ...]) -> Entry:
     if type(found) is not tuple:
-        return found  # type: ignore[return-value]
+        return cast(Entry, found)
     name, key, digest, value, *rest = found
     return _made(StepDone, (StepRecord(StepId(name, key), digest, value), *rest))

@@ -25,6 +25,7 @@ else:
     def begin(code: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task of the running loop that has gone as far as it comes without waiting."""
         loop = asyncio.get_running_loop()
+        # A task asks its loop for its first step as it is made, and there is no other way to get at that step.
         loop.call_soon = _soon  # type: ignore[assignment, method-assign]
         try:
             task = asyncio.Task(code, loop=loop)

@@ -5,30 +5,35 @@ What else there is (compression, messages in pieces, closes) is for the library 
 
 from __future__ import annotations
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]
+from collections.abc import Callable
+
+from websockets import frames
 
 WHOLE_TEXT = 0x81  # how such a frame begins: the last of its message, a text, with no extension
 MASKED = 0x80
 SHORT, MEDIUM, LONG = 125, 126, 127  # lengths up to the first stand in the head; the others say how many bytes follow
 MASK = 4  # bytes
 
+_apply_mask: Callable[[bytes, bytes], bytes] = vars(frames)["apply_mask"]  # in C where that was built; no public name
 
-def size_of(data: bytes) -> int:
-    """How many bytes the masked frame has that `data` begins with; 0 where its head is not there, or that is a lot."""
-    if len(data) < 2 or not data[1] & MASKED or (length := data[1] & LONG) == LONG:
+
+def size_of(data: bytes, at: int = 0) -> int:
+    """How many bytes the masked frame has that begins `at`; 0 where its head is not there, or that is a lot."""
+    if len(data) < at + 2 or not data[at + 1] & MASKED or (length := data[at + 1] & LONG) == LONG:
         return 0
     if length <= SHORT:
         return 2 + MASK + length
-    return 4 + MASK + int.from_bytes(data[2:4]) if len(data) >= 4 else 0
+    return 4 + MASK + int.from_bytes(data[at + 2 : at + 4]) if len(data) >= at + 4 else 0
 
 
 def are_whole(data: bytes) -> bool:
     """Whether `data` is a number of frames, the last of them whole."""
-    while data:
-        size = size_of(data)
-        if not 0 < size <= len(data):
+    at = 0
+    while at < len(data):
+        size = size_of(data, at)
+        if not 0 < size <= len(data) - at:
             return False
-        data = data[size:]
+        at += size
     return True
 
 
@@ -37,7 +42,7 @@ def read(data: bytes) -> bytes | None:
     if data[0] != WHOLE_TEXT or size_of(data) != len(data):
         return None
     begins = 2 if data[1] & LONG <= SHORT else 4
-    return apply_mask(data[begins + MASK :], data[begins : begins + MASK])
+    return _apply_mask(data[begins + MASK :], data[begins : begins + MASK])
 
 
 def written(text: bytes) -> bytes:
