@@ -32,7 +32,6 @@ from .retention import Retention
 from .schedule import Policy
 from .stores import store_at
 from .terms import Terms
-from .waiters import within
 
 log = logging.getLogger("rubato.actors")
 
@@ -66,18 +65,22 @@ class LedgerPlan(NamedTuple):
         return Terms(dict(self.policies), self.retention, shelves, self.store_id, on_server(self.where))
 
 
-class Ledger(ledger.Ledger, Answering):
-    """The ledger as an actor: it opens its store, and resumes its own generation after every restart."""
+class Ledger(Answering):
+    """The ledger as an actor: it opens its store, and resumes its own generation after every restart.
+
+    It has a ledger and is none: Ray wraps each method of an actor, those that it calls itself among them.
+    """
 
     def __init__(self, plan: LedgerPlan) -> None:
         self._plan = plan
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trouble = "its store is not open yet"
         self._superseded = False
-        super().__init__(store_at(plan.where), terms=plan.terms)
+        self._store = store_at(plan.where)
+        self._ledger: ledger.Ledger | None = None  # as long as its store was not opened
         collect_rarely()
         sys.setswitchinterval(SWITCH)
-        self._doorway = Doorway({name: getattr(self, name) for name in METHODS})
+        self._doorway = Doorway({})
         self._door: Door | None = None
         self._handing_over = False
         self._running = asyncio.get_running_loop().create_task(self._live())
@@ -87,11 +90,14 @@ class Ledger(ledger.Ledger, Answering):
         if self._handing_over:
             await asyncio.Event().wait()  # until this process ends: then the next ledger is asked
         if not self._opened.done():
-            await within(self._opened, OPEN_SECONDS)
+            await asyncio.wait([self._opened], timeout=OPEN_SECONDS)
         if not self._opened.done() or self._running.done():
             refusal = Superseded if self._superseded else Unavailable
             return self.refusal(refusal(f"the ledger is not there: {self._trouble}"))
         return await super().ask(packed)
+
+    def found(self, method: str) -> Any:
+        return getattr(self._ledger if method in METHODS else self, method)
 
     async def door(self) -> Door | None:
         """Where whoever may call this actor may call it without Ray; None where it must not or cannot be."""
@@ -112,7 +118,8 @@ class Ledger(ledger.Ledger, Answering):
         self._handing_over = True
         self._door = None
         self._doorway.close()
-        self.stop()
+        if self._ledger is not None:
+            self._ledger.stop()
         await asyncio.wait([self._running])
         await self._store.close()
 
@@ -120,10 +127,12 @@ class Ledger(ledger.Ledger, Answering):
         """Whatever ends it but a newer owner ends this process too, a little later: its next life tries again."""
         try:
             owner = await self._store.open(self._plan.store_id, self._plan.generation)
-            self._fresh = owner.tick == 0 and not self._plan.keeps
+            fresh = owner.tick == 0 and not self._plan.keeps
+            self._ledger = ledger.Ledger(self._store, fresh=fresh, terms=self._plan.terms)
+            self._doorway.calls = {name: getattr(self._ledger, name) for name in METHODS}
             self._door = await _open_door(self._doorway)
             self._opened.set_result(None)
-            await self.run()
+            await self._ledger.run()
             if not self._handing_over:
                 self._leave_to_another()
         except Exception as error:

@@ -21,17 +21,13 @@ from .lanes import of_version, words
 from .limits import Rule, agent_key
 from .ready import Ready
 from .references import references
-from .store import EventRow, LaneState, Store, Writes
+from .store import EventRow, LaneState, Store, Tally, Writes, tally
 from .task import ENDED, NEW, RESUMED, Ref, State, Task
 from .waits import Waits
 
 Owner = tuple[str, str]  # (tenant, limit key)
 Side = tuple[str | tuple[str, ...], ...]  # a kind of worker, and the lines that it serves
 OPEN = frozenset(State) - ENDED
-
-
-def _tally() -> defaultdict[str, int]:
-    return defaultdict(int)
 
 
 @dataclass(slots=True)
@@ -47,7 +43,7 @@ class Holding:
     alone: bool  # nothing else runs beside it
     began: float  # on the ledger's monotonic clock
     news: int = 0  # how much has happened since the claim ...
-    ends: defaultdict[str, int] = field(default_factory=_tally)  # ... children's ends among it, by group ...
+    ends: Tally[str] = field(default_factory=tally)  # ... children's ends among it, by group ...
     signals: dict[int, str] = field(default_factory=dict)  # ... and names of signals that the run has not taken
 
     @property
@@ -124,9 +120,10 @@ class Book:
 
     def has_for(self, worker: Hello) -> bool:
         """Whether the next tick may have something for this worker."""
+        if self.ready.hungry or self.canceling or worker.id in self.news:
+            return True
         lines = (line for agent in worker.slots for line in worker.lines_of(agent))
-        ready = self.ready.hungry or any(map(self.ready.any, lines))
-        return ready or bool(self.canceling) or worker.id in self.news
+        return bool(self.ready) and any(map(self.ready.any, lines))
 
     def limit(self, owner: Owner) -> Limit:
         """The limits of a key, and how many of its tasks run."""

@@ -10,6 +10,7 @@ import hmac
 import logging
 import pickle
 import secrets
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from .frames import LARGEST, Frames
 NONCE = 32
 GREETING = NONCE + 32  # bytes of the longest message before the other side is known
 PATIENCE = 5.0  # seconds in which it must be
+BACKLOG = 1024  # connections that wait to be taken
 STRANGERS = 64  # who are not known yet, at once; more are turned away
 AT_ONCE = 10_000  # calls of one visitor that are in progress; further ones are not even read
 
@@ -32,11 +34,15 @@ Calls = Mapping[str, Callable[..., Awaitable[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where calls are taken, until the process behind it ends. The secret is told only through Ray, to its own."""
+    """Where calls are taken, until the process behind it ends. The secret is told only through Ray, to its own.
+
+    `near` is the name of a socket that this machine's processes reach at half the cost; '': there is none.
+    """
 
     host: str
     port: int
     secret: bytes = field(repr=False)
+    near: str = ""
 
 
 def proof(secret: bytes, whose: bytes, nonces: bytes) -> bytes:
@@ -57,17 +63,22 @@ class Doorway:
         self.strangers: set[Visit] = set()
         self.visits: set[Visit] = set()
         self.running: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def open(self, host: str) -> Door:
         """Listen there. Raises OSError where that address is not this machine's."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: Visit(self), host, 0, backlog=1024)
-        return Door(host, self._server.sockets[0].getsockname()[1], self.secret)
+        loop = asyncio.get_running_loop()
+        far = await loop.create_server(lambda: Visit(self), host, 0, backlog=BACKLOG)
+        self._servers.append(far)
+        near = f"\0rubato-{secrets.token_hex(16)}" if sys.platform == "linux" else ""
+        if near:  # a name without a file: it is gone with this process
+            self._servers.append(await loop.create_unix_server(lambda: Visit(self), near, backlog=BACKLOG))
+        return Door(host, far.sockets[0].getsockname()[1], self.secret, near)
 
     def close(self) -> None:
         """Listen no more, and end every connection."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for visit in [*self.strangers, *self.visits]:
             visit.abort()
 

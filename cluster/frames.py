@@ -95,6 +95,8 @@ class Frames(asyncio.Protocol):
 
 def _notice_silence(found: socket.socket) -> None:
     """Have the kernel notice when the other machine is gone: it says no farewell, and a call would wait for ever."""
+    if found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     options = {"TCP_KEEPIDLE": SILENCE // 3, "TCP_KEEPINTVL": SILENCE // 3, "TCP_KEEPCNT": 2}
     options["TCP_USER_TIMEOUT"] = SILENCE * 1000
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

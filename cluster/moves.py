@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -54,12 +55,25 @@ class Moves:
         self.came = asyncio.Event()
         self.rows = 0  # that those which wait will write
         self._moves: list[Move] = []
+        self._alarm = -math.inf  # by the loop's clock, when the one that was set last goes off
 
     def add(self, move: Move) -> None:
         self._moves.append(move)
         self.rows += move.rows
         self.woken.set()
         self.came.set()
+
+    async def wait(self, alarm: Callable[[], float]) -> None:
+        """Returns once there may be something to do, which is in `alarm()` seconds at the latest."""
+        if not self.woken.is_set():
+            loop = asyncio.get_running_loop()
+            now = loop.time()
+            at = now + alarm()
+            if not now < self._alarm <= at:  # one that goes off too early does no harm
+                self._alarm = at
+                loop.call_at(at, self.woken.set)
+            await self.woken.wait()
+        self.woken.clear()
 
     def put_back(self, moves: list[Move]) -> None:
         """What was taken last, and came to nothing."""

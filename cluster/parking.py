@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
+from functools import partial
 from typing import NamedTuple
 
 from .book import Book
 from .claims import Claim, Held, Hello, News, Orders
 from .reporting import cancels
-from .waiters import within
 
 PULL_SECONDS = 5.0  # how long a pull is parked at most: the lease of what it brings runs from its start
 
@@ -32,6 +32,7 @@ class Parking:
         self._told: set[Held] = set()  # cancels that were sent to the worker; a heartbeat repeats them
         self._gone: set[str] = set()
         self._seen: dict[str, float] = {}  # line to when a worker last asked for its tasks
+        self.promised: set[str] = set()  # workers for which there are claims that wait for their commit
 
     def listeners(self) -> dict[str, Listener]:
         """Whose pulls are parked."""
@@ -50,12 +51,13 @@ class Parking:
         for agent in worker.slots:
             self._seen.update(dict.fromkeys(worker.lines_of(agent), now))
         self._resolve(worker.id, Orders())
-        parked = _Parked((worker, call), asyncio.get_running_loop().create_future())
-        self._parked[worker.id] = parked
-        orders = await within(parked.answer, PULL_SECONDS)
-        if self._parked.get(worker.id) is parked:
-            del self._parked[worker.id]
-        return orders or Orders()
+        loop = asyncio.get_running_loop()
+        parked = self._parked[worker.id] = _Parked((worker, call), loop.create_future())
+        timer = loop.call_later(PULL_SECONDS, self._send_home, parked)
+        try:
+            return await parked.answer
+        finally:
+            timer.cancel()
 
     def last_asked(self, line: str) -> float | None:
         """When a worker last asked for tasks of this line."""
@@ -72,10 +74,10 @@ class Parking:
 
     def tell(self, book: Book, but: Collection[str] = ()) -> None:
         """Answer the pulls of those workers, `but` these, that were not told all."""
+        if not (book.news or book.canceling):
+            return
         for worker in self._parked.keys() - but:
-            if worker in book.news or (
-                book.canceling and any(held not in self._told for held in cancels(book, worker))
-            ):
+            if worker in book.news or any(held not in self._told for held in cancels(book, worker)):
                 self.answer(book, worker)
 
     def answer_all(self, orders: Orders) -> None:
@@ -89,6 +91,16 @@ class Parking:
         if untold:
             self._told = {claim for claim in self._told if claim[:2] in book.running} | set(untold)
         return untold
+
+    def _send_home(self, parked: _Parked, *, late: bool = False) -> None:
+        """It was parked for long enough; unless there are claims for it already, which get as long again to come."""
+        id = parked.listener[0].id
+        if self._parked.get(id) is not parked:
+            return
+        if id in self.promised and not late:
+            asyncio.get_running_loop().call_later(PULL_SECONDS, partial(self._send_home, parked, late=True))
+        else:
+            self._resolve(id, Orders())
 
     def _resolve(self, worker: str, orders: Orders) -> None:
         parked = self._parked.pop(worker, None)

@@ -183,6 +183,10 @@ class Ready:
         line.let_go(owner, window)
         return task
 
+    def __bool__(self) -> bool:
+        """Whether there is a line of which `any` holds."""
+        return any(line.room.tasks or line.suspects or line.unread for line in self._lines.values())
+
     def any(self, name: str) -> bool:
         """Whether a task of the line is in memory, or may be once it is asked for."""
         found = self._lines.get(name)

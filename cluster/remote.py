@@ -57,10 +57,14 @@ class Answering:
         """Call the method that `packed` names, and pack what it returns, or the RubatoError it raises."""
         method, args, named = pickle.loads(packed)
         try:
-            outcome = True, await getattr(self, method)(*args, **named)
+            outcome = True, await self.found(method)(*args, **named)
         except RubatoError as error:
             outcome = False, error
         return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+
+    def found(self, method: str) -> Any:
+        """What is called by that name."""
+        return getattr(self, method)
 
     def refusal(self, error: RubatoError) -> bytes:
         """What `ask` answers where a method raises this."""

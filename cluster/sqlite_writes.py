@@ -66,6 +66,9 @@ def write(db: sqlite3.Connection, statement: Many | str, rows: Rows) -> None:
     if isinstance(statement, str):
         db.executemany(statement, rows)
         return
+    if len(rows) == 1:
+        db.execute(statement.one, rows[0])
+        return
     at = 0
     while left := len(rows) - at:
         size = min(MOST, 1 << left.bit_length() - 1)
@@ -83,6 +86,14 @@ def statements(writes: Writes) -> Iterator[tuple[Many | str, Rows]]:
     yield from _tasks(writes)
     yield _INSERT["step"], writes.steps
     yield _INSERT["event"], writes.events
+    yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]
+    if writes.lanes:
+        yield sql.LANE_TALLY, [(*key, change) for key, change in writes.lanes.items() if change]
+    if writes.has_more:
+        yield from _more(writes)
+
+
+def _more(writes: Writes) -> Iterator[tuple[Many | str, Rows]]:
     yield _INSERT["idempotency"], list(writes.keys.values())
     yield _INSERT["signal"], writes.signals
     yield sql.TAKE_SIGNAL, writes.taken
@@ -96,8 +107,6 @@ def statements(writes: Writes) -> Iterator[tuple[Many | str, Rows]]:
     yield sql.DELETE_SESSION, [ref for ref, session in writes.sessions.items() if session is None]
     for statement in sql.FORGET if writes.gone else ():
         yield statement, writes.gone
-    yield sql.TALLY, [(*key, change) for key, change in writes.counts.items() if change]
-    yield sql.LANE_TALLY, [(*key, change) for key, change in writes.lanes.items() if change]
 
 
 def accept_row(task: Task) -> tuple[Any, ...]:
@@ -114,10 +123,13 @@ def end_row(task: Task) -> tuple[Any, ...]:
 
 
 def _tasks(writes: Writes) -> Iterator[tuple[Many, Rows]]:
-    fresh = [task for task in writes.new.values() if task[sql.FIXED :] == _FRESH]
-    yield ACCEPT, list(map(accept_row, fresh))
-    if len(fresh) < len(writes.new):
-        yield _INSERT["task"], [task for task in writes.new.values() if task[sql.FIXED :] != _FRESH]
+    if writes.new:
+        fresh = [task for task in writes.new.values() if task[sql.FIXED :] == _FRESH]
+        yield ACCEPT, list(map(accept_row, fresh))
+        if len(fresh) < len(writes.new):
+            yield _INSERT["task"], [task for task in writes.new.values() if task[sql.FIXED :] != _FRESH]
+    if not writes.moved:
+        return
     claimed, ended = _only(writes, writes.claimed), _only(writes, writes.ended)
     yield CLAIM, list(map(claim_row, claimed))
     yield END, list(map(end_row, ended))

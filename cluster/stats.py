@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .lanes import of_version
-from .store import Served, Writes
+from .store import Served, Tally, Writes, tally
 from .task import NEW, State, Task
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
@@ -124,8 +124,9 @@ class Stats:
         self.ticks += 1
         self._tick_seconds.see(seconds)
         self._tick_moves.see(moves)
-        self._accepted.update(task.agent for task in writes.new.values())
-        claims: Counter[Line] = Counter()
+        for task in writes.new.values():
+            self._accepted[task.agent] += 1
+        claims: Tally[Line] = tally()
         for task in writes.claimed:
             claims[task.agent, of_version(task.lane) if task.lane else ""] += 1
             if task.rank == NEW:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from agents.ids import new_id
 
@@ -16,6 +16,14 @@ from .limits import Rule
 from .schedule import Schedule
 from .sessions import Session, SessionRef
 from .task import Event, Filter, Ref, Step, Task
+
+K = TypeVar("K")
+Tally = defaultdict[K, int]
+
+
+def tally() -> defaultdict[Any, int]:
+    """Nothing of anything so far. It is only added to: what is looked up, stays in it."""
+    return defaultdict(int)
 
 
 class StoreFailed(Exception):
@@ -134,21 +142,24 @@ class Writes:
     api_keys: dict[tuple[str, str], ApiKey | None] = field(default_factory=dict)  # by (tenant, id); None: gone
     sessions: dict[SessionRef, Session | None] = field(default_factory=dict)  # None: gone
     gone: list[Ref] = field(default_factory=list)  # tasks to delete, with all that is kept of them
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # what `arrows` comes to, by (agent, state)
-    arrows: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by (agent, state before, state after)
-    lanes: Counter[LaneState] = field(default_factory=Counter)  # tasks in lanes that have not ended
+    counts: Tally[tuple[str, str]] = field(default_factory=tally)  # what `arrows` comes to, by (agent, state)
+    arrows: Tally[tuple[str, str, str]] = field(default_factory=tally)  # by (agent, state before, state after)
+    lanes: Tally[LaneState] = field(default_factory=tally)  # tasks in lanes that have not ended
     served: list[Served] = field(default_factory=list)  # claims that have come to an end
     claimed: list[Task] = field(default_factory=list)  # those of `moved` and `new` that a worker got ...
     ended: list[Task] = field(default_factory=list)  # ... and that ended, for whoever is told after the commit
 
     def __bool__(self) -> bool:
+        return bool(self.new or self.moved or self.steps or self.events or self.has_more)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is anything but tasks, their steps and their events: few ticks have that."""
         return bool(
-            self.new
-            or self.moved
-            or self.steps
-            or self.events
-            or self.keys
+            self.keys
             or self.signals
+            or self.taken
+            or self.references
             or self.rules
             or self.schedules
             or self.api_keys

@@ -172,7 +172,7 @@ class Ticks:
         while self._fenced is None and not self._stopping:
             tick, self._ahead = self._ahead, None
             if tick is None:
-                await self._wait_for_work()
+                await self._moves.wait(self._next_alarm)
                 if self._stopping:
                     return
             batch = self._moves.take() if tick is None else tick.batch
@@ -183,13 +183,6 @@ class Ticks:
             except Exception as error:  # noqa: BLE001 - the store's trouble, or ours: neither may end the loop
                 self._stats.failed_ticks += 1
                 await self._recover(batch, error)
-
-    async def _wait_for_work(self) -> None:
-        if not self._moves.woken.is_set():
-            alarm = asyncio.get_running_loop().call_later(self._next_alarm(), self._moves.woken.set)
-            await self._moves.woken.wait()
-            alarm.cancel()
-        self._moves.woken.clear()
 
     def _next_alarm(self) -> float:
         """Seconds until something may be due without anyone asking."""
@@ -237,8 +230,8 @@ class Ticks:
             self._owned_at, self._apart = asked, False
             seconds = tick.took + time.perf_counter() - began
             self._stats.committed(writes, len(tick.batch), seconds, self._clock.now())
+        self._publish(writes)  # first: callers wait for ends, and a worker that has reported one has other runs
         self._answer(tick, await self._with_pasts(tick.granted))
-        self._publish(writes)
         if self.book.ready.hungry:
             self._moves.woken.set()
 
@@ -259,6 +252,7 @@ class Ticks:
 
     def _drop_ahead(self) -> None:
         """What was made beside a commit that failed is to be made again."""
+        self._parking.promised.clear()
         if self._ahead is not None:
             self._moves.put_back(self._ahead.batch)
             self._ahead = None
@@ -273,9 +267,11 @@ class Ticks:
         self._expire()
         for owner in self._worth_a_look(book, self._clock.now()):
             book.reconsider(owner)
-        parked = self._parking.listeners()
-        listeners = {id: at for id, at in parked.items() if id not in busy} | tick.reporting
-        tick.granted = assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
+        if book.ready:
+            parked = self._parking.listeners()
+            listeners = {id: at for id, at in parked.items() if id not in busy} | tick.reporting
+            tick.granted = assign(book, {id: at for id, at in listeners.items() if not self._parking.is_gone(id)})
+            self._parking.promised |= tick.granted.keys()
         tick.writes = book.take_writes()
 
     def _worth_a_look(self, book: Book, now: float) -> Iterable[tuple[str, str]]:
@@ -285,6 +281,7 @@ class Ticks:
 
     def _answer(self, tick: _Tick, claims: dict[str, tuple[Claim, ...]]) -> None:
         """Whoever waited. Parked pulls of those who get something by the next tick are left for it."""
+        self._parking.promised = set(self._ahead.granted) if self._ahead is not None else set()
         for worker in claims.keys() - tick.reporting:
             self._parking.answer(self.book, worker, claims[worker])
         for move, outcome in zip(tick.batch, tick.outcomes, strict=True):
@@ -293,7 +290,7 @@ class Ticks:
                 orders = self._parking.orders(self.book, worker, claims.pop(worker, ()))
                 outcome = Answer(tuple(outcome), orders)
             move.resolve(outcome)
-        self._parking.tell(self.book, self._ahead.granted.keys() if self._ahead is not None else ())
+        self._parking.tell(self.book, self._parking.promised)
 
     def _expire(self) -> None:
         """Take back what nobody holds any more; all begin anew where this process stood still, as after its start."""

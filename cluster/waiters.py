@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from .task import Ref
 
@@ -42,6 +42,15 @@ class Waiters(Generic[T]):
 
 
 async def within(future: asyncio.Future[T], seconds: float) -> T | None:
-    """What the future brings within so many seconds, else None."""
-    done, _ = await asyncio.wait([future], timeout=seconds)
-    return future.result() if done else None
+    """What the future brings within so many seconds, else None. It is the caller's own: then nobody can resolve it."""
+    waiting = cast("asyncio.Future[T | None]", future)
+    timer = waiting.get_loop().call_later(seconds, _give_up, waiting)
+    try:
+        return await waiting
+    finally:
+        timer.cancel()
+
+
+def _give_up(waiting: asyncio.Future[T | None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from .problems import Problem, Refused, malformed, too_large
 
@@ -26,15 +26,16 @@ class Limits:
 async def read(request: Request, limit: int, what: str = "The body") -> bytes:
     """The whole body. Raises Refused (413) as soon as it is, or says it will be, larger than `limit`."""
     refuse_announced(request, limit, what)
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise Refused(too_large(what, limit))
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise Refused(incomplete()) from None
+    chunks, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(incomplete())
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        size += len(chunk)
+        if size > limit:
+            raise Refused(too_large(what, limit))
+        chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
+from json.encoder import encode_basestring_ascii
+from typing import Any
 
 from cluster.apikeys import ApiKey
 from cluster.client import Batch, Limit, Why
@@ -20,7 +22,7 @@ NULL = "null"
 LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()  # of all moments that callers may name
 NEXT = 5  # times that the document of a schedule shows
 
-_text = json.JSONEncoder().encode
+_encode = json.JSONEncoder().encode
 
 
 def task_json(task: Task, why: Why | None = None) -> str:
@@ -49,7 +51,7 @@ def task_json(task: Task, why: Why | None = None) -> str:
         parent_id=_text(task.parent_id) if task.parent_id else NULL,
         batch_id=_text(task.batch_id) if task.batch_id else NULL,
         schedule=_text(task.schedule) if task.schedule else NULL,
-        session=_text(task.session),
+        session=_text(task.session) if task.session else NULL,
     )
 
 
@@ -187,8 +189,12 @@ def _why_json(why: Why) -> str:
     )
 
 
+def _text(value: Any) -> str:
+    return encode_basestring_ascii(value) if type(value) is str else _encode(value)
+
+
 def _object(**parts: str) -> str:
-    return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
+    return "{" + ",".join([f'"{name}":{text}' for name, text in parts.items()]) + "}"
 
 
 def _moment(at: float | None) -> str:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 WAIT_LIMIT = 300.0  # seconds
 TIMEOUT = b"x-request-timeout-seconds"  # Ray Serve's own: it cuts the run then, with a 408 in plain text
@@ -37,6 +38,11 @@ NONE = Preference()
 
 def preference(headers: Iterable[str]) -> Preference:
     """What these Prefer headers say. What does not parse is ignored; a longer wait is cut to WAIT_LIMIT."""
+    return _preference(tuple(headers))
+
+
+@lru_cache(64)  # callers say the same again and again
+def _preference(headers: tuple[str, ...]) -> Preference:
     stated: dict[str, str] = {}
     for header in headers:
         for name, value in _preferences(header):

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import cast
 
-_SPACE = re.compile(r"[ \t\n\r]*")
+_BLANK = " \t\n\r"
+_SPACE = re.compile(f"[{_BLANK}]*")
 # Numbers are not converted: nobody looks at the values, only at where they end.
 _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
@@ -54,13 +55,11 @@ def _members(document: str) -> Iterator[tuple[str, int, int]]:
 
 def _past_comma(text: str, at: int) -> int:
     """Where the next element begins, or the bracket that ends them."""
-    if text[at] not in ",]}":
-        at = _past_space(text, at)
-    if text[at] == ",":
-        at += 1
-        return _past_space(text, at) if text[at] in " \t\n\r" else at
-    return at
+    at = _past_space(text, at)
+    return _past_space(text, at + 1) if text[at] == "," else at
 
 
 def _past_space(text: str, at: int) -> int:
+    if text[at] not in _BLANK:
+        return at
     return cast(re.Match[str], _SPACE.match(text, at)).end()

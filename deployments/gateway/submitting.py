@@ -99,7 +99,7 @@ def submission(
     """What the ledger is asked to accept: the order's tasks under these ids."""
     entry, options, policy = order.entry, order.options, order.entry.agent.background
     assert policy is not None, "background_agent lets no other agent pass"
-    tags = json.dumps(options.tags)
+    tags = json.dumps(options.tags) if options.tags else "[]"
     timeout = options.timeout or policy.timeout
     attempts = options.max_attempts or policy.max_attempts
     fixed = (options.priority, tags, batch_id, attempts, timeout, now, options.limit_key, options.deadline)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,9 +21,10 @@ from cluster.errors import Unavailable
 from .desk import HOST, Desk, direct, until
 
 
-@pytest.fixture
-async def calls(desk: Desk) -> AsyncIterator[Direct]:
-    async with direct(await desk.doorway.open(HOST)) as made:
+@pytest.fixture(params=["near", "far"])
+async def calls(desk: Desk, request: pytest.FixtureRequest) -> AsyncIterator[Direct]:
+    door = await desk.doorway.open(HOST)
+    async with direct(door if request.param == "near" else replace(door, near="")) as made:
         yield made
 
 
@@ -212,6 +214,23 @@ async def test_the_secret_is_in_no_text(desk: Desk) -> None:
     assert door.secret.hex() not in repr(door)
 
 
+async def family(door: Door) -> int:
+    async with direct(door) as calls:
+        assert await calls.call("echo", (1,), {}) == ((1,), {})
+        assert calls.connection is not None
+        found: int = calls.connection.transport.get_extra_info("socket").family
+        return found
+
+
+async def test_the_shortest_way_is_taken_that_leads_to_the_door(desk: Desk) -> None:
+    door = await desk.doorway.open(HOST)
+
+    assert await family(door) == socket.AF_UNIX
+    assert await family(replace(door, near="\0nobody")) == socket.AF_INET
+    assert await family(replace(door, near="")) == socket.AF_INET
+
+
+@pytest.mark.parametrize("calls", ["far"], indirect=True)
 async def test_a_machine_that_vanishes_is_noticed(calls: Direct, desk: Desk) -> None:
     await calls.call("echo", (), {})
     (visit,) = desk.doorway.visits
