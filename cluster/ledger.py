@@ -369,11 +369,11 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
 
     def _publish(self, writes: Writes) -> None:
         """Tell whoever waits for a task's end or its events."""
-        self._chores.noted(writes)
-        self._timetable.noted(writes)
         if self._ends:
             for task in writes.ended:
                 self._ends.tell((task.tenant, task.id), task)
+        self._chores.noted(writes)
+        self._timetable.noted(writes)
         if self._news:
             for ref in {*writes.new, *writes.moved}:
                 self._news.tell(ref, None)

@@ -108,6 +108,7 @@ class Stats:
         self.failed_ticks = 0
         self.lost_leases: Counter[str] = Counter()
         self.refused = 0
+        self._uncounted: list[tuple[Writes, int, float, float]] = []
         self._tick_seconds = Counting(TICK_SECONDS)
         self._tick_moves = Counting(MOVES)
         self._accepted: Counter[str] = Counter()
@@ -120,8 +121,51 @@ class Stats:
         self._took: defaultdict[str, Counting] = defaultdict(lambda: Counting(SECONDS))
 
     def committed(self, writes: Writes, moves: int, seconds: float, now: float) -> None:
-        """A tick of so many moves took so long."""
+        """A tick of so many moves took so long. It is counted by `count`, or when somebody asks: those whom the tick
+        answers need not wait for it."""
         self.ticks += 1
+        self._uncounted.append((writes, moves, seconds, now))
+
+    def count(self) -> None:
+        """Count what was committed."""
+        uncounted, self._uncounted = self._uncounted, []
+        for tick in uncounted:
+            self._count(*tick)
+
+    def lines(self) -> Iterable[Line]:
+        """Those that something was claimed of."""
+        self.count()
+        return self._rates
+
+    def rate(self, agent: str, lane: str, now: float) -> float:
+        """Claims of a line in a second, of late."""
+        self.count()
+        rate = self._rates.get((agent, of_version(lane)))
+        return rate.level(now) if rate is not None else 0.0
+
+    def service(self, agent: str, lane: str) -> float | None:
+        """Seconds that a worker has a claim of this line, of late; None: nobody knows."""
+        self.count()
+        return self._services.get((agent, of_version(lane)))
+
+    def figures(self) -> Figures:
+        self.count()
+        return Figures(
+            self.ticks,
+            self._tick_seconds.histogram(),
+            self._tick_moves.histogram(),
+            dict(self._claims),
+            dict(self._ended),
+            {agent: counting.histogram() for agent, counting in self._waited.items()},
+            {agent: counting.histogram() for agent, counting in self._took.items()},
+            dict(self.lost_leases),
+            self.refused,
+            dict(self._accepted),
+            dict(self._attempts),
+            self.failed_ticks,
+        )
+
+    def _count(self, writes: Writes, moves: int, seconds: float, now: float) -> None:
         self._tick_seconds.see(seconds)
         self._tick_moves.see(moves)
         for task in writes.new.values():
@@ -140,35 +184,6 @@ class Stats:
             self._serve(writes.served)
         for task in writes.ended:
             self._end(task)
-
-    def lines(self) -> Iterable[Line]:
-        """Those that something was claimed of."""
-        return self._rates
-
-    def rate(self, agent: str, lane: str, now: float) -> float:
-        """Claims of a line in a second, of late."""
-        rate = self._rates.get((agent, of_version(lane)))
-        return rate.level(now) if rate is not None else 0.0
-
-    def service(self, agent: str, lane: str) -> float | None:
-        """Seconds that a worker has a claim of this line, of late; None: nobody knows."""
-        return self._services.get((agent, of_version(lane)))
-
-    def figures(self) -> Figures:
-        return Figures(
-            self.ticks,
-            self._tick_seconds.histogram(),
-            self._tick_moves.histogram(),
-            dict(self._claims),
-            dict(self._ended),
-            {agent: counting.histogram() for agent, counting in self._waited.items()},
-            {agent: counting.histogram() for agent, counting in self._took.items()},
-            dict(self.lost_leases),
-            self.refused,
-            dict(self._accepted),
-            dict(self._attempts),
-            self.failed_ticks,
-        )
 
     def _serve(self, served: Sequence[Served]) -> None:
         """Each claim counts for a part of the mean; those of one tick together as many would one after the other."""

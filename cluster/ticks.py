@@ -36,6 +36,7 @@ EXPIRY_SECONDS = 0.5  # between two looks for leases that ran out
 DEAF_SECONDS = LEASE / 2  # between two looks, after which the heartbeats of then may have been heard by nobody
 OWN_SECONDS = MARGIN / 2  # after a commit, in which the store is taken to be still ours while workers hold claims
 READ_PAUSE = 1.0  # seconds between two tries to read a store that is down
+TURNS = 3  # of the loop, in which an answer leaves
 BESIDE = 16  # rows that a tick writes, above which its commit takes long enough to make another ready beside it
 
 Publish = Callable[[Writes], None]
@@ -172,6 +173,7 @@ class Ticks:
         while self._fenced is None and not self._stopping:
             tick, self._ahead = self._ahead, None
             if tick is None:
+                await self._tidy()
                 await self._moves.wait(self._next_alarm)
                 if self._stopping:
                     return
@@ -183,6 +185,13 @@ class Ticks:
             except Exception as error:  # noqa: BLE001 - the store's trouble, or ours: neither may end the loop
                 self._stats.failed_ticks += 1
                 await self._recover(batch, error)
+
+    async def _tidy(self) -> None:
+        """What has time until those who were answered have heard it."""
+        for _ in range(TURNS):
+            if not self._moves.woken.is_set():
+                await asyncio.sleep(0)
+        self._stats.count()
 
     def _next_alarm(self) -> float:
         """Seconds until something may be due without anyone asking."""
@@ -231,7 +240,7 @@ class Ticks:
             seconds = tick.took + time.perf_counter() - began
             self._stats.committed(writes, len(tick.batch), seconds, self._clock.now())
         self._publish(writes)  # first: callers wait for ends, and a worker that has reported one has other runs
-        self._answer(tick, await self._with_pasts(tick.granted))
+        self._answer(tick, await self._with_pasts(tick.granted) if tick.granted else {})
         if self.book.ready.hungry:
             self._moves.woken.set()
 

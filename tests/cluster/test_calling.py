@@ -19,8 +19,12 @@ async def calls(ctx: Context, number: int) -> Any:
 
 
 async def test_a_worker_with_one_slot_runs_a_parent_and_its_child() -> None:
+    async def slowly(ctx: Context, number: int) -> int:
+        await asyncio.sleep(0.05)  # its parent has unwound by then
+        return 2 * number
+
     async with house() as home:
-        home.hire(agent("double", double), agent("calls", calls), slots=1)
+        home.hire(agent("double", slowly), agent("calls", calls), slots=1)
         id = await home.submit("calls", 4, priority=3, tags='["mine"]')
         ended = await home.ended(id)
         (child,) = await home.children(id)

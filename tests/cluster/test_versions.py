@@ -345,6 +345,7 @@ async def test_a_real_worker_that_is_old_takes_only_what_it_began_and_all_again_
         begun = await home.submit("asker", 7)
         await home.until(begun, "waiting")
         worker.serve(old=True)
+        await home.ledger.counts()  # by then the ledger has heard of it
         fresh = await home.submit("asker", 8)
         await home.ledger.signal("", begun, "go", "1")
 
