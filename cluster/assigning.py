@@ -19,15 +19,18 @@ _PLAIN = Rule("", "")
 def assign(book: Book, workers: Listeners) -> dict[str, list[Claim]]:
     """New claims for these workers, never more than their free slots; the least busy takes first."""
     granted: dict[str, list[Claim]] = {}
-    # One that holds nothing and does not ask may be gone without anyone's knowing: it blocks nobody.
-    book.lone = {side: lone for side, lone in book.lone.items() if lone in workers or book.by_worker[lone]}
+    if book.lone:  # one that holds nothing and does not ask may be gone without anyone's knowing: it blocks nobody
+        book.lone = {side: lone for side, lone in book.lone.items() if lone in workers or book.by_worker[lone]}
     order = sorted(workers.values(), key=lambda listener: len(book.by_worker[listener[0].id]))
+    careful = bool(book.lone) or book.ready.has_suspects
     for place, (hello, call) in enumerate(order):
+        if not book.ready:
+            break
         others = len(order) - place - 1
         claims: list[Claim] = []
-        if _must_be_alone(book, hello):
+        if careful and _must_be_alone(book, hello):
             claims = _alone(book, hello, call)
-        if book.lone.get(_side(hello)) != hello.id and not _holds_alone(book, hello.id):
+        elif not _holds_alone(book, hello.id):
             for agent, slots in hello.slots.items():
                 claims += _share(book, hello, call, agent, slots, others)
         if claims:
@@ -46,7 +49,9 @@ def _share(book: Book, hello: Hello, call: int, agent: str, slots: int, others: 
     claims: list[Claim] = []
     lines = hello.lines_of(agent)
     if len(lines) > 1:
-        lines = tuple(line for line in lines if book.ready.any(line))
+        lines = tuple(filter(book.ready.any, lines))
+    if not lines:
+        return claims
     ready = sum(map(book.ready.size, lines))
     share = min(slots - book.busy[hello.id, agent], math.ceil(ready / (others + 1)))
     while len(claims) < share and (task := _next(book, agent, lines)) is not None:

@@ -7,7 +7,7 @@ import hmac
 import pickle
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any
 
@@ -113,18 +113,22 @@ class Direct:
         self.connection: Connection | None = None
         self._connecting: asyncio.Task[Connection] | None = None
 
-    async def call(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def call(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """As Connection.call. Raises NoDoor too, and whatever `find` raises."""
         connection = self.connection
         if connection is None or not connection.open or connection.loop is not asyncio.get_running_loop():
-            connection = await self._connected()
-        return await connection.call(method, args, named)
+            return self._first_call(method, args, named)
+        return connection.call(method, args, named)
 
     def close(self) -> None:
         """End the connection; the next call makes another."""
         if self.connection is not None:
             self.connection.abort()
             self.connection = None
+
+    async def _first_call(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        connection = await self._connected()
+        return await connection.call(method, args, named)
 
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()

@@ -50,7 +50,8 @@ class Parking:
         """Waits until the pull is answered, or for long enough; a newer pull answers an older one, empty."""
         for agent in worker.slots:
             self._seen.update(dict.fromkeys(worker.lines_of(agent), now))
-        self._resolve(worker.id, Orders())
+        if worker.id in self._parked:
+            self._resolve(worker.id, Orders())
         loop = asyncio.get_running_loop()
         parked = self._parked[worker.id] = _Parked((worker, call), loop.create_future())
         timer = loop.call_later(PULL_SECONDS, self._send_home, parked)

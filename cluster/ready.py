@@ -185,7 +185,12 @@ class Ready:
 
     def __bool__(self) -> bool:
         """Whether there is a line of which `any` holds."""
-        return any(line.room.tasks or line.suspects or line.unread for line in self._lines.values())
+        return self._room.tasks > 0 or any(line.suspects or line.unread for line in self._lines.values())
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether there is a line of which `suspects` may tell some."""
+        return any(line.suspects for line in self._lines.values())
 
     def any(self, name: str) -> bool:
         """Whether a task of the line is in memory, or may be once it is asked for."""

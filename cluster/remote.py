@@ -8,6 +8,7 @@ import logging
 import math
 import pickle
 import time
+from collections.abc import Coroutine
 from inspect import isfunction
 from typing import Any, cast
 
@@ -311,8 +312,8 @@ class RemoteLedger:
     async def holders(self) -> dict[str, int]:
         return cast(dict[str, int], await self._ledger.call("holders", patience=float("inf")))
 
-    async def _ask(self, method: str, *args: Any, **named: Any) -> Any:
-        return await self._ledger.call(method, *args, patience=self._patience, **named)
+    def _ask(self, method: str, *args: Any, **named: Any) -> Coroutine[Any, Any, Any]:
+        return self._ledger.call(method, *args, patience=self._patience, **named)
 
 
 class RemoteLink:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 from .task import Ref
@@ -22,23 +20,36 @@ class Waiters(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._futures)
 
-    @contextmanager
-    def on(self, ref: Ref) -> Iterator[asyncio.Future[T]]:
-        """A future that the next `tell` about this task resolves."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._futures[ref].add(future)
-        try:
-            yield future
-        finally:
-            self._futures[ref].discard(future)
-            if not self._futures[ref]:
-                del self._futures[ref]
+    def on(self, ref: Ref) -> Waiting[T]:
+        """A context with a future that the next `tell` about this task resolves."""
+        return Waiting(self._futures, ref)
 
     def tell(self, ref: Ref, news: T) -> None:
         """Resolve every future of the task."""
         for future in self._futures.get(ref, ()):
             if not future.done():
                 future.set_result(news)
+
+
+class Waiting(Generic[T]):
+    """One who waits."""
+
+    __slots__ = ("_future", "_futures", "_ref")
+
+    def __init__(self, futures: defaultdict[Ref, set[asyncio.Future[T]]], ref: Ref) -> None:
+        self._futures = futures
+        self._ref = ref
+        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def __enter__(self) -> asyncio.Future[T]:
+        self._futures[self._ref].add(self._future)
+        return self._future
+
+    def __exit__(self, *_: object) -> None:
+        waiting = self._futures[self._ref]
+        waiting.discard(self._future)
+        if not waiting:
+            del self._futures[self._ref]
 
 
 async def within(future: asyncio.Future[T], seconds: float) -> T | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -175,7 +177,14 @@ def list_json(items: Iterable[str], next_cursor: str | None = None) -> str:
 
 def moment(at: float) -> str:
     """Seconds since the epoch as RFC 3339, in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = math.floor(at)
+    more, micros = divmod(round((at - second) * 1_000_000), 1_000_000)
+    return f"{_second(second + more)}.{micros // 1000:03d}Z"
+
+
+@lru_cache(64)  # most moments of a task lie in one second, and in that of its neighbours
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()
 
 
 def _why_json(why: Why) -> str:
