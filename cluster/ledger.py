@@ -61,7 +61,8 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
         self._fresh = fresh
         self._stats = Stats()
         self._parking = Parking()
-        self._ticks = Ticks(store, self._clock, self._parking, self._stats, self._publish, shared=terms.shared)
+        told = self._tell_ends, self._publish
+        self._ticks = Ticks(store, self._clock, self._parking, self._stats, *told, shared=terms.shared)
         self._measuring = Measuring(store, self._clock, self._stats)
         self._chores = Chores(self._ticks, store, self._clock)
         self._timetable = Timetable(self._ticks, self._reads, self._clock, terms.policies)
@@ -367,11 +368,13 @@ class Ledger(Scheduling, KeyKeeping, Remembering, Releasing):
             matched += await self._ticks.move(*move([task.ref for task in page]), rows=len(page))
         return matched
 
-    def _publish(self, writes: Writes) -> None:
-        """Tell whoever waits for a task's end or its events."""
+    def _tell_ends(self, writes: Writes) -> None:
         if self._ends:
             for task in writes.ended:
                 self._ends.tell((task.tenant, task.id), task)
+
+    def _publish(self, writes: Writes) -> None:
+        """Tell the ledger's own parts, and whoever waits for a task's events."""
         self._chores.noted(writes)
         self._timetable.noted(writes)
         if self._news:

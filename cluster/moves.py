@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agents import RubatoError
 
 from .book import Book
+from .claims import Claim
 from .parking import Listener
-from .store import Store
+from .store import Store, Writes
 
 TICK = 10_000  # rows, about, that one tick takes up; what comes after waits for the next
 
@@ -45,6 +47,23 @@ class Move(NamedTuple):
             self.answer.set_exception(outcome)
         else:
             self.answer.set_result(outcome)
+
+
+@dataclass(slots=True)
+class Tick:
+    """Moves that are made, and wait for their commit."""
+
+    batch: list[Move]
+    took: float = 0.0  # seconds, to make them
+    outcomes: list[Any] = field(default_factory=list)
+    granted: dict[str, list[Claim]] = field(default_factory=dict)
+    writes: Writes = field(default_factory=Writes)
+    error: Exception | None = None  # in making them: the book is spoilt
+
+    @property
+    def reporting(self) -> dict[str, Listener]:
+        """The workers that report, which are answered themselves and not by their parked pulls."""
+        return {move.listener[0].id: move.listener for move in self.batch if move.listener}
 
 
 class Moves:

@@ -12,7 +12,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from agents.errors import Overloaded
@@ -22,7 +21,7 @@ from .book import Book, Clock
 from .claims import LEASE, MARGIN, Answer, Claim, Held, Orders
 from .errors import Fenced, Superseded, Unavailable
 from .handing import hand_over, held, read_pasts
-from .moves import Apply, Move, Moves, Needs
+from .moves import Apply, Move, Moves, Needs, Tick
 from .parking import Listener, Parking
 from .reporting import expire, refuse, release, renew_all
 from .stats import Stats
@@ -42,41 +41,34 @@ BESIDE = 16  # rows that a tick writes, above which its commit takes long enough
 Publish = Callable[[Writes], None]
 
 
-@dataclass(slots=True)
-class _Tick:
-    """Moves that are made, and wait for their commit."""
-
-    batch: list[Move]
-    took: float = 0.0  # seconds, to make them
-    outcomes: list[Any] = field(default_factory=list)
-    granted: dict[str, list[Claim]] = field(default_factory=dict)
-    writes: Writes = field(default_factory=Writes)
-    error: Exception | None = None  # in making them: the book is spoilt
-
-    @property
-    def reporting(self) -> dict[str, Listener]:
-        """The workers that report, which are answered themselves and not by their parked pulls."""
-        return {move.listener[0].id: move.listener for move in self.batch if move.listener}
-
-
 class Ticks:
     """One tick applies all moves that wait, hands out what is free, commits both, and only then answers."""
 
     def __init__(
-        self, store: Store, clock: Clock, parking: Parking, stats: Stats, publish: Publish, *, shared: bool = False
+        self,
+        store: Store,
+        clock: Clock,
+        parking: Parking,
+        stats: Stats,
+        ends: Publish,
+        publish: Publish,
+        *,
+        shared: bool = False,
     ) -> None:
-        """`shared`: another ledger may take the store while this one runs."""
+        """`ends` tells who waits for the end of a task, and `publish` the others. `shared`: another ledger may take the
+        store while this one runs."""
         self._store = store
         self._clock = clock
         self._parking = parking
         self._stats = stats
+        self._ends = ends
         self._publish = publish
         self._shared = shared
         self._apart = False  # what the store says is held, is held by workers of another cluster
         self._away_until = math.inf  # when these leases of theirs are over
         self._owned_at = -math.inf  # when the store was last known to be ours
         self._moves = Moves()
-        self._ahead: _Tick | None = None  # made while the one before is committed
+        self._ahead: Tick | None = None  # made while the one before is committed
         self._looked_at = 0.0  # for leases that ran out
         self._handed_out_at = 0.0
         self._fenced: Fenced | None = None
@@ -200,9 +192,9 @@ class Ticks:
             return EXPIRY_SECONDS
         return max(0.005, min(EXPIRY_SECONDS, min(moments) - self._clock.now()))
 
-    async def _make(self, batch: list[Move], *, careful: bool = False) -> _Tick:
+    async def _make(self, batch: list[Move], *, careful: bool = False) -> Tick:
         """Read what the moves need, make them, and hand out what is free."""
-        tick, began = _Tick(batch), time.perf_counter()
+        tick, began = Tick(batch), time.perf_counter()
         found = []
         for move in batch:
             needed = move.needs is not None and (careful or not move.ahead)
@@ -213,10 +205,10 @@ class Ticks:
         tick.took = time.perf_counter() - began
         return tick
 
-    def _make_ahead(self, batch: list[Move], before: _Tick) -> _Tick:
+    def _make_ahead(self, batch: list[Move], before: Tick) -> Tick:
         """The same beside the commit of the tick before, which answers parked pulls: those that get claims by it, and
         those of whom there is news."""
-        tick, began = _Tick(batch), time.perf_counter()
+        tick, began = Tick(batch), time.perf_counter()
         try:
             tick.outcomes = [move.made(self.book, None) for move in batch]
             self._hand_out(tick, (before.granted.keys() - before.reporting) | self.book.news.keys())
@@ -225,7 +217,7 @@ class Ticks:
         tick.took = time.perf_counter() - began
         return tick
 
-    async def _finish(self, tick: _Tick, *, alone: bool = False) -> None:
+    async def _finish(self, tick: Tick, *, alone: bool = False) -> None:
         """Commit a tick and answer it; unless it is to be `alone`, the next may be made meanwhile."""
         if tick.error is not None:
             raise tick.error
@@ -239,12 +231,15 @@ class Ticks:
             self._owned_at, self._apart = asked, False
             seconds = tick.took + time.perf_counter() - began
             self._stats.committed(writes, len(tick.batch), seconds, self._clock.now())
-        self._publish(writes)  # first: callers wait for ends, and a worker that has reported one has other runs
+        self._ends(writes)  # first: a caller waits for the end, and a worker that has reported it has other runs
         self._answer(tick, await self._with_pasts(tick.granted) if tick.granted else {})
+        self._publish(writes)
+        if writes.rows > BESIDE:
+            self._stats.count()  # while it is at hand
         if self.book.ready.hungry:
             self._moves.woken.set()
 
-    async def _commit_beside(self, tick: _Tick) -> None:
+    async def _commit_beside(self, tick: Tick) -> None:
         """Commit, and make the next tick as soon as there is one that can be made without the store."""
         committing = asyncio.ensure_future(self._store.commit(tick.writes))
         committing.add_done_callback(lambda _: self._moves.came.set())
@@ -270,7 +265,7 @@ class Ticks:
         """Whether leases are renewed, and another ledger may have taken the store unnoticed since the last commit."""
         return self._shared and bool(self.book.running) and self._clock.monotonic() - self._owned_at >= OWN_SECONDS
 
-    def _hand_out(self, tick: _Tick, busy: Collection[str] = ()) -> None:
+    def _hand_out(self, tick: Tick, busy: Collection[str] = ()) -> None:
         """Let its workers, and those whose pulls are parked unless they are about to be answered, have what is free."""
         book = self.book
         self._expire()
@@ -288,7 +283,7 @@ class Ticks:
         back, self._handed_out_at = now < self._handed_out_at, now
         return [*book.later.due(now), *(book.passed if back else ())]
 
-    def _answer(self, tick: _Tick, claims: dict[str, tuple[Claim, ...]]) -> None:
+    def _answer(self, tick: Tick, claims: dict[str, tuple[Claim, ...]]) -> None:
         """Whoever waited. Parked pulls of those who get something by the next tick are left for it."""
         self._parking.promised = set(self._ahead.granted) if self._ahead is not None else set()
         for worker in claims.keys() - tick.reporting:

@@ -128,6 +128,39 @@ async def test_a_parked_pull_is_not_given_more_than_it_is_answered_with(ledger: 
     assert len(await worker.claims()) == 1  # by the next pull, and not lost with an answer to none
 
 
+async def test_a_pull_waits_longer_while_what_it_is_to_bring_is_committed(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.parking.PULL_SECONDS", 0.1)
+    worker = Caller(ledger, hello())
+    pulling = asyncio.create_task(worker.claims())
+    await settled()
+    store.gate.clear()
+    submitting = asyncio.create_task(ledger.submit(submission(task())))
+    await asyncio.sleep(0.15)
+    waits = not pulling.done()
+    store.gate.set()
+    await submitting
+
+    assert waits
+    assert len(await pulling) == 1
+
+
+async def test_a_pull_goes_home_at_last_though_a_commit_takes_for_ever(
+    ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.parking.PULL_SECONDS", 0.05)
+    worker = Caller(ledger, hello())
+    pulling = asyncio.create_task(worker.claims())
+    await settled()
+    store.gate.clear()
+    submitting = asyncio.create_task(ledger.submit(submission(task())))
+
+    assert await asyncio.wait_for(pulling, 5) == ()
+    store.gate.set()
+    await submitting
+
+
 async def parked_with_news(ledger: Ledger, store: ShakyStore) -> tuple[Caller, asyncio.Task[Orders], Any]:
     """A worker that holds a task and has a free slot, whose pull is parked while a signal for the task is committed
     and another task is made ready; and what waits for that."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+
+import pytest
 
 from cluster import waits
 from cluster.task import Event, Step
@@ -47,6 +50,12 @@ def test_texts_are_quoted() -> None:
 
 def test_moments_are_rfc_3339_in_utc() -> None:
     assert moment(1_893_456_000.25) == "2030-01-01T00:00:00.250Z"
+    assert moment(1_893_456_000.999_999_9) == "2030-01-01T00:00:01.000Z"
+
+
+@pytest.mark.parametrize("at", [0.0, -1.5, 1_700_000_000.123, 1_700_000_000.000_999, 192_915_124_955.779])
+def test_a_moment_says_its_milliseconds_and_not_those_beside_them(at: float) -> None:
+    assert moment(at) == datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def test_a_list_names_its_next_page() -> None:
