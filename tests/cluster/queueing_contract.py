@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 
 from cluster.limits import Rule
 from cluster.pages import PAGE_BYTES, is_cut, weight
@@ -71,8 +71,8 @@ class QueueingContract:
         assert [each.id for each in await store.ready(QUEUE, 0.0, 10)] == [plain.id, first.id]
 
     async def test_tasks_in_lanes_are_counted(self, store: Store) -> None:
-        await store.commit(Writes(lanes=Counter({(AGENT, "a", "queued"): 3, (AGENT, "b", "running"): 1})))
-        await store.commit(Writes(lanes=Counter({(AGENT, "a", "queued"): -1, (AGENT, "b", "running"): -1})))
+        await store.commit(Writes(lanes=defaultdict(int, {(AGENT, "a", "queued"): 3, (AGENT, "b", "running"): 1})))
+        await store.commit(Writes(lanes=defaultdict(int, {(AGENT, "a", "queued"): -1, (AGENT, "b", "running"): -1})))
 
         assert await self.again(store).lanes() == [(AGENT, "a", "queued", 2)]
 

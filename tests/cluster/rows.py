@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from cluster.store import EventRow, StepRow, Writes
+from cluster.store import EventRow, StepRow, Writes, tally
 from cluster.task import Task
 
 
 def new(*tasks: Task) -> Writes:
-    counts = Counter((t.agent, str(t.state)) for t in tasks)
+    counts = tally()
+    for t in tasks:
+        counts[t.agent, str(t.state)] += 1
     return Writes(new={t.ref: t for t in tasks}, counts=counts)
 
 
