@@ -155,17 +155,17 @@ class Direct:
         except (OSError, TimeoutError, Away) as error:
             if connection is not None:
                 connection.abort()
-            raise NoDoor(f"{door}: {str(error) or type(error).__name__}") from error
+            raise NoDoor(f"{door.host}:{door.port}: {str(error) or type(error).__name__}") from error
 
 
 async def _connection(door: Door) -> Connection:
     """The shortest way: the door may be on another machine, or in another container of this one. Raises OSError."""
     loop = asyncio.get_running_loop()
-    if door.near:
+    if near := getattr(door, "near", ""):  # one that was told by a ledger of the code before has none
         found = socket.socket(socket.AF_UNIX)
         try:
             found.setblocking(False)
-            found.connect(door.near)  # by hand: uvloop knows no names without a file
+            found.connect(near)  # by hand: uvloop knows no names without a file
             return (await loop.create_unix_connection(lambda: Connection(door.secret), sock=found))[1]
         except OSError:
             found.close()

@@ -70,10 +70,19 @@ class Doorway:
         loop = asyncio.get_running_loop()
         far = await loop.create_server(lambda: Visit(self), host, 0, backlog=BACKLOG)
         self._servers.append(far)
-        near = f"\0rubato-{secrets.token_hex(16)}" if sys.platform == "linux" else ""
-        if near:  # a name without a file: it is gone with this process
+        return Door(host, far.sockets[0].getsockname()[1], self.secret, await self._open_near())
+
+    async def _open_near(self) -> str:
+        """A name without a file is gone with this process; '' where there can be none."""
+        near, loop = f"\0rubato-{secrets.token_hex(16)}", asyncio.get_running_loop()
+        if sys.platform != "linux":
+            return ""
+        try:
             self._servers.append(await loop.create_unix_server(lambda: Visit(self), near, backlog=BACKLOG))
-        return Door(host, far.sockets[0].getsockname()[1], self.secret, near)
+        except OSError as error:
+            log.warning("those on this machine come the long way: %s", error)
+            return ""
+        return near
 
     def close(self) -> None:
         """Listen no more, and end every connection."""

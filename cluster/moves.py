@@ -74,7 +74,7 @@ class Moves:
         self.came = asyncio.Event()
         self.rows = 0  # that those which wait will write
         self._moves: list[Move] = []
-        self._alarm = -math.inf  # by the loop's clock, when the one that was set last goes off
+        self._alarm = math.inf  # by the loop's clock, when the next goes off
 
     def add(self, move: Move) -> None:
         self._moves.append(move)
@@ -86,13 +86,18 @@ class Moves:
         """Returns once there may be something to do, which is in `alarm()` seconds at the latest."""
         if not self.woken.is_set():
             loop = asyncio.get_running_loop()
-            now = loop.time()
-            at = now + alarm()
-            if not now < self._alarm <= at:  # one that goes off too early does no harm
+            at = loop.time() + alarm()
+            if at < self._alarm:  # one that goes off earlier does no harm
                 self._alarm = at
-                loop.call_at(at, self.woken.set)
+                loop.call_at(at, self._go_off, at)
             await self.woken.wait()
         self.woken.clear()
+
+    def _go_off(self, at: float) -> None:
+        """Maybe a little before the loop's clock says so: uvloop's knows whole milliseconds only."""
+        if self._alarm == at:
+            self._alarm = math.inf
+        self.woken.set()
 
     def put_back(self, moves: list[Move]) -> None:
         """What was taken last, and came to nothing."""

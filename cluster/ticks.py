@@ -385,6 +385,7 @@ class Ticks:
                 await asyncio.sleep(READ_PAUSE)
             else:
                 self.book = book
+                self._parking.promised.clear()
                 return
 
     def _refuse(self, moves: list[Move], error: Exception) -> None:
