@@ -36,7 +36,7 @@ Calls = Mapping[str, Callable[..., Awaitable[Any]]]
 class Door:
     """Where calls are taken, until the process behind it ends. The secret is told only through Ray, to its own.
 
-    `near` is the name of a socket that this machine's processes reach at half the cost; '': there is none.
+    `near` is the name of a socket that only processes of this machine reach, at less cost; '': there is none.
     """
 
     host: str

@@ -12,9 +12,7 @@ from .book import Book
 from .claims import Claim, Held, Hello, News, Orders
 from .reporting import cancels
 
-PULL_SECONDS = (
-    5.0  # how long a pull is parked, or twice as long at most: the lease of what it brings runs from its start
-)
+PULL_SECONDS = 5.0  # that a pull is parked, or twice that at most: the lease of what it brings runs from its start
 
 Listener = tuple[Hello, int]  # a worker, and the call that its new claims would answer
 

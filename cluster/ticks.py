@@ -234,8 +234,8 @@ class Ticks:
         self._ends(writes)  # first: a caller waits for the end, and a worker that has reported it has other runs
         self._answer(tick, await self._with_pasts(tick.granted) if tick.granted else {})
         self._publish(writes)
-        if writes.rows > BESIDE:
-            self._stats.count()  # while it is at hand
+        if writes.rows > BESIDE:  # while it is at hand
+            self._stats.count()
         if self.book.ready.hungry:
             self._moves.woken.set()
 
@@ -285,7 +285,7 @@ class Ticks:
 
     def _answer(self, tick: Tick, claims: dict[str, tuple[Claim, ...]]) -> None:
         """Whoever waited. Parked pulls of those who get something by the next tick are left for it."""
-        self._parking.promised = set(self._ahead.granted) if self._ahead is not None else set()
+        self._parking.promised = set(self._ahead.granted if self._ahead is not None else ())
         for worker in claims.keys() - tick.reporting:
             self._parking.answer(self.book, worker, claims[worker])
         for move, outcome in zip(tick.batch, tick.outcomes, strict=True):

@@ -128,15 +128,21 @@ async def test_a_parked_pull_is_not_given_more_than_it_is_answered_with(ledger: 
     assert len(await worker.claims()) == 1  # by the next pull, and not lost with an answer to none
 
 
+async def promised(
+    ledger: Ledger, store: ShakyStore
+) -> tuple[asyncio.Task[tuple[Claim, ...]], asyncio.Task[Submitted]]:
+    """A parked pull, and a task for it that is not committed before the store's gate opens."""
+    pulling = asyncio.create_task(Caller(ledger, hello()).claims())
+    await settled()
+    store.gate.clear()
+    return pulling, asyncio.create_task(ledger.submit(submission(task())))
+
+
 async def test_a_pull_waits_longer_while_what_it_is_to_bring_is_committed(
     ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cluster.parking.PULL_SECONDS", 0.1)
-    worker = Caller(ledger, hello())
-    pulling = asyncio.create_task(worker.claims())
-    await settled()
-    store.gate.clear()
-    submitting = asyncio.create_task(ledger.submit(submission(task())))
+    pulling, submitting = await promised(ledger, store)
     await asyncio.sleep(0.15)
     waits = not pulling.done()
     store.gate.set()
@@ -150,11 +156,7 @@ async def test_a_pull_goes_home_at_last_though_a_commit_takes_for_ever(
     ledger: Ledger, store: ShakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cluster.parking.PULL_SECONDS", 0.05)
-    worker = Caller(ledger, hello())
-    pulling = asyncio.create_task(worker.claims())
-    await settled()
-    store.gate.clear()
-    submitting = asyncio.create_task(ledger.submit(submission(task())))
+    pulling, submitting = await promised(ledger, store)
 
     assert await asyncio.wait_for(pulling, 5) == ()
     store.gate.set()
