@@ -55,8 +55,7 @@ class Ticks:
         *,
         shared: bool = False,
     ) -> None:
-        """`ends` tells who waits for the end of a task, and `publish` the others. `shared`: another ledger may take the
-        store while this one runs."""
+        """`ends` tells who waits for a task's end, `publish` others. `shared`: another ledger may take the store too."""
         self._store = store
         self._clock = clock
         self._parking = parking
