@@ -55,7 +55,7 @@ class Ticks:
         *,
         shared: bool = False,
     ) -> None:
-        """`ends` tells who waits for a task's end, `publish` others. `shared`: another ledger may take the store too."""
+        """`ends` tells who waits for a task's end, `publish` others. `shared`: another may take the store too."""
         self._store = store
         self._clock = clock
         self._parking = parking
