@@ -8,7 +8,7 @@ from celery import Celery
 
 REDIS = "BENCHMARK_REDIS"  # the environment's name for the server's URL
 BROKER, RESULTS = 0, 1  # databases of the server
-PREFETCH = 128  # messages a worker process keeps, as many as one of our workers has slots
+PREFETCH = 256  # messages a worker process keeps, as many as one of our workers has slots
 
 
 def echo(message: dict[str, str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from deployments.ingress import free_ports
 
 from .until import until
 
@@ -79,11 +80,9 @@ def memory_of(agent: str) -> float:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that no outgoing connection will be given meanwhile."""
+    (port,) = free_ports(1)
+    return port
 
 
 def _until_staffed(local: Local) -> None:

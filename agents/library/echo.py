@@ -18,7 +18,7 @@ class Echo(Agent[Message, Message]):
 
     name = "echo"
     realtime = Realtime(deadline=10.0)
-    background = Background(resources=Resources(cpus=1), slots=128)
+    background = Background(resources=Resources(cpus=1), slots=256)
 
     async def run(self, ctx: Context, message: Message) -> Message:
         return message
