@@ -78,10 +78,9 @@ class Socket:
 
 
 def measure(url: str) -> dict[str, Any]:
-    """Of the Rubato at `url`: a turn, one that remembers something, what its commit takes, and sockets at rest."""
+    """Of the Rubato at `url`: a turn that remembers something, what its commit takes, and sockets at rest."""
     agents = f"{url}/v1/agents"
     return {
-        "turn": turns(f"{agents}/echo/session", TURN, '"output"'),
         "remembers": turns(f"{agents}/counts/session", TURN, '"output"', TIMES // 4),
         "commit_ms": round(commits(url, TIMES // 4)["p50_ms"] - answers(url, TIMES // 4)["p50_ms"], 3),
         "idle": idle(f"{agents}/echo/session", "echo"),

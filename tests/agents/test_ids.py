@@ -52,6 +52,15 @@ def test_no_two_threads_make_the_same_id() -> None:
     assert len(set(made)) == 16_000
 
 
+def test_a_forked_process_makes_other_ids() -> None:
+    code = "import os; from agents.ids import new_id; new_id(); os.fork(); print(new_id()[-12:], flush=True)"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert len(said) == 2
+    assert said[0] != said[1]
+
+
 @given(PARTS)
 def test_a_derived_id_is_a_uuid_of_version_8(parts: list[str]) -> None:
     id = derived_id(*parts)
