@@ -82,11 +82,8 @@ class _Frames:
         self._say = say
         self.ended = False  # the turn has its answer
 
-    def put_nowait(self, event: Event) -> None:
-        """That the run begins nobody needs to be told: a turn has one attempt."""
-
     async def put(self, event: Event) -> None:
-        if event.type == "attempt.started" or self.ended:
+        if self.ended:
             return  # what a run still says that was cancelled is dropped
         self.ended = event.type in frames.LAST
         await self._say(frames.told(self._id, event))
@@ -228,26 +225,31 @@ class Conversation:
     def _take(self, frame: Input) -> None:
         """Begin the turn, now or later. Raises BadFrame."""
         others = self._turns
-        if any(turn.id == frame.id for turn in others):
-            raise frames.twice(frame.id)
-        move = frames.decide(self._desk.on_message, running=bool(others), waiting=len(self._waiting))
-        if move is Move.REJECT:
-            raise BadFrame(frames.rejected(), frame.id)
-        if move is Move.FULL:
-            raise BadFrame(overloaded(f"{frames.WAITING} turns of this socket wait already.", 1.0), frame.id)
+        interrupts = bool(others) and self._is_to_interrupt(frame, others)
         turn = self._turn(frame)
-        if move is Move.INTERRUPT:
+        if interrupts:
             for other in others:
                 other.cancel("Another input came.")
         self._waiting.append(turn)
         if self._running is None:
             self._begin_next()
 
+    def _is_to_interrupt(self, frame: Input, others: list[_Turn]) -> bool:
+        """Whether an input that comes while these have no answer ends them; else it waits. Raises BadFrame."""
+        if any(turn.id == frame.id for turn in others):
+            raise frames.twice(frame.id)
+        move = frames.decide(self._desk.on_message, len(self._waiting))
+        if move is Move.REJECT:
+            raise BadFrame(frames.rejected(), frame.id)
+        if move is Move.FULL:
+            raise BadFrame(overloaded(f"{frames.WAITING} turns of this socket wait already.", 1.0), frame.id)
+        return move is Move.INTERRUPT
+
     def _turn(self, frame: Input) -> _Turn:
         try:
             self._access.again()
             told = _Frames(frame.id, self._say)
-            telling = Telling(told)
+            telling = Telling(told.put)  # a turn has one attempt: nobody needs to be told that it begins
             return _Turn(frame.id, self._ask(frame, telling), told, telling)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the key or the input
             if isinstance(error, Refused) and error.problem.status in (401, 403):
@@ -265,23 +267,31 @@ class Conversation:
         """One turn after the other, as long as there are any."""
         self._running = turn = self._waiting.popleft() if self._waiting else None
         if turn is not None:
-            turn.task = begin(self._guarded(partial(self._answer, turn)))
+            turn.task = begin(self._answer(turn))
             turn.task.add_done_callback(self._begin_next)  # by then a run that was cancelled has left its slot
         elif self._leaving:
             self._close(RESTART, AGAIN)
 
     async def _answer(self, turn: _Turn) -> None:
-        if turn.refusal is None:
-            try:
-                ended = await tell(self._desk.runs, turn.ask, turn.telling)
-                assert not isinstance(ended, Told), "a turn becomes no task"
-                turn.refusal = ended
-            except asyncio.CancelledError:
-                if turn.refusal is None:
-                    raise
-        if turn.refusal is not None:
-            turn.told.ended = True
-            await self._say(frames.failed(turn.id, turn.refusal))
+        try:
+            if turn.refusal is None:
+                turn.refusal = await self._tell(turn)
+            if turn.refusal is not None:
+                turn.told.ended = True
+                await self._say(frames.failed(turn.id, turn.refusal))
+        except Exception:  # noqa: BLE001 - the log has it
+            self._broke()
+
+    async def _tell(self, turn: _Turn) -> Problem | None:
+        """Tell what happens in the turn. Returns why it ended without an answer."""
+        try:
+            ended = await tell(self._desk.runs, turn.ask, turn.telling)
+        except asyncio.CancelledError:
+            if turn.refusal is None:
+                raise
+            return turn.refusal
+        assert not isinstance(ended, Told), "a turn becomes no task"
+        return ended
 
     async def _say(self, text: str) -> None:
         """Send a frame. Where nobody reads it the conversation is over, and this does not return."""

@@ -98,17 +98,14 @@ def read(text: str) -> Input | Cancel:
 class Move(Enum):
     """What becomes of an input."""
 
-    BEGIN = "begin"
     WAIT = "wait"
     INTERRUPT = "interrupt"  # what runs and what waits ends, and this begins
     REJECT = "reject"
     FULL = "full"
 
 
-def decide(policy: OnMessage, *, running: bool, waiting: int) -> Move:
-    """What to do with an input while a turn of its socket is `running` and others are `waiting`."""
-    if not running:
-        return Move.BEGIN
+def decide(policy: OnMessage, waiting: int) -> Move:
+    """What to do with an input while a turn of its socket runs and so many others wait."""
     if policy == "enqueue":
         return Move.WAIT if waiting < WAITING else Move.FULL
     return Move.INTERRUPT if policy == "interrupt" else Move.REJECT

@@ -189,7 +189,7 @@ class LiveRuns:
             await self._slots.wait()
             run.has_slot = True
         began = monotonic()
-        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, tenant=ask.tenant, session=ask.session)
+        facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, 1, ask.tenant, 0, ask.session)
         leave, artifacts = run.left if run.becomes else None, self._artifacts(ask.tenant)
         run.subagents = live = Subagents(run, self._reach)
         hosts = (None, leave, live, self._keeper(ask), self._here)

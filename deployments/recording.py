@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
@@ -29,20 +29,16 @@ class Silence:
         return
 
 
-class Sink(Protocol):
-    """Takes the events of a run, in order; a queue is one."""
-
-    async def put(self, event: Event, /) -> None: ...
-
-    def put_nowait(self, event: Event, /) -> None:
-        """The first event only, for which there is always room."""
+Put = Callable[[Event], Awaitable[None]]
 
 
 class Telling:
     """A recorder that numbers what happens from 0 and puts it somewhere, in order."""
 
-    def __init__(self, queue: Sink) -> None:
-        self._queue = queue
+    def __init__(self, put: Put, first: Callable[[Event], None] | None = None) -> None:
+        """`first` takes the first event, for which there is always room; None: that the run begins nobody is told."""
+        self._put = put
+        self._first = first
         self._next = 0
         self._over = False
         self._turn = asyncio.Lock()
@@ -54,8 +50,12 @@ class Telling:
 
     def open(self) -> None:
         """Tell the first event, where it was not told: the run is accepted."""
-        if not self.begun:
-            self._queue.put_nowait(self._numbered("attempt.started", "{}", "", None))
+        if self.begun:
+            return
+        if self._first is None:
+            self._next = 1
+        else:
+            self._first(self._numbered("attempt.started", "{}", "", None))
 
     async def may_start(self) -> None:
         return
@@ -78,7 +78,7 @@ class Telling:
         await self._turn.acquire()
         try:
             if not self._over:
-                await self._queue.put(self._numbered(type, data, step, at))
+                await self._put(self._numbered(type, data, step, at))
         finally:
             self._turn.release()
 

@@ -51,7 +51,7 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
 
 async def _fill(queue: asyncio.Queue[Event | None], runs: LiveRuns, ask: Ask) -> Problem | Told | None:
     """Put the run's events there, then None. Returns what came of it where it did not even begin."""
-    telling = Telling(queue)
+    telling = Telling(queue.put, queue.put_nowait)
     ended = await tell(runs, ask._replace(telling=telling), telling)
     await queue.put(None)
     return ended

@@ -14,21 +14,18 @@ from deployments.problems import Problem
 
 
 @pytest.mark.parametrize(
-    ("policy", "running", "waiting", "move"),
+    ("policy", "waiting", "move"),
     [
-        ("enqueue", False, 0, Move.BEGIN),
-        ("interrupt", False, 0, Move.BEGIN),
-        ("reject", False, 0, Move.BEGIN),
-        ("enqueue", True, 0, Move.WAIT),
-        ("enqueue", True, WAITING - 1, Move.WAIT),
-        ("enqueue", True, WAITING, Move.FULL),
-        ("interrupt", True, 0, Move.INTERRUPT),
-        ("interrupt", True, 1, Move.INTERRUPT),
-        ("reject", True, 0, Move.REJECT),
+        ("enqueue", 0, Move.WAIT),
+        ("enqueue", WAITING - 1, Move.WAIT),
+        ("enqueue", WAITING, Move.FULL),
+        ("interrupt", 0, Move.INTERRUPT),
+        ("interrupt", 1, Move.INTERRUPT),
+        ("reject", 0, Move.REJECT),
     ],
 )
-def test_what_becomes_of_an_input(policy: OnMessage, running: bool, waiting: int, move: Move) -> None:
-    assert decide(policy, running=running, waiting=waiting) is move
+def test_what_becomes_of_an_input_while_a_turn_runs(policy: OnMessage, waiting: int, move: Move) -> None:
+    assert decide(policy, waiting) is move
 
 
 def test_an_input_goes_in_as_it_was_written() -> None:
