@@ -65,7 +65,14 @@ def _draw() -> None:
     _noise.extend(drawn[at : at + 2 * NOISE] for at in range(0, len(drawn), 2 * NOISE))
 
 
-os.register_at_fork(after_in_child=_noise.clear)  # else parent and child would go on with the same
+def _begin_anew() -> None:
+    """In a forked child: the noise is the parent's, and the lock may be held by a thread that is not here."""
+    global _lock
+    _lock = threading.Lock()
+    _noise.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _digest(parts: tuple[str, ...]) -> int:

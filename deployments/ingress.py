@@ -77,13 +77,13 @@ def serve_env(folder: Path, ports: Ports, program: str | None, *, drain: float =
     }
 
 
-def free_ports(count: int) -> list[int]:
-    """So many ports that nobody listens on now, on any interface."""
+def free_ports(count: int, *, but: int = 0) -> list[int]:
+    """So many ports that nobody listens on now, on any interface; `but` is taken soon."""
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         if len(found) == count:
             break
-        if is_free(port):
+        if port != but and is_free(port):
             found.append(port)
     return found
 

@@ -45,11 +45,11 @@ class Telling:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was told yet."""
+        """Whether the run is accepted: then its first event was told, if anybody wants it."""
         return self._next > 0
 
     def open(self) -> None:
-        """Tell the first event, where it was not told: the run is accepted."""
+        """The run is accepted: tell the first event, where it is wanted and was not told."""
         if self.begun:
             return
         if self._first is None:

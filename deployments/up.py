@@ -241,7 +241,7 @@ def load_agents(named: Mapping[str, str], added: Iterable[str] = ()) -> Catalog:
 def _local_ray(order: Order, cluster: str) -> raylocal.LocalRay:
     raylocal.make_token(order.state.token)
     folder = raylocal.make_folder(cluster)
-    gcs, dashboard, *ports = free_ports(9)
+    gcs, dashboard, *ports = free_ports(9, but=order.settings.serve.port)
     serve = serve_env(folder / "h", Ports(*ports[:3]), haproxy())
     given = {*order.carried.env, *order.carried.secrets}
     env = raylocal.environment(cluster, order.state.token, serve, python_path(), given)

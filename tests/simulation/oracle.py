@@ -94,10 +94,10 @@ class Oracle:
                 self.alone[new.ref][new.fence] = new.worker.removeprefix(AWAY)
         else:
             assert new.worker is None, f"{name} is held by {new.worker}"
-        if new.cancel_requested_at is not None and (old is None or old.cancel_requested_at is None):
+        if new.cancel_requested_at is not None and (old is None or old.cancel_requested_at is None or retried):
             asked = bool(self.canceling_all) or new.ref in self.cancels or self._parent_is_over(new)
             assert asked, f"{name} is canceled, unasked"
-        if new.ended and (old is None or not old.ended):
+        if new.ended and (old is None or not old.ended or retried):
             self._check_end(name, new)
         used = new.attempts - new.base
         assert used <= new.max_attempts, f"{name} has had {used} of {new.max_attempts} attempts"
