@@ -15,7 +15,7 @@ class Steps(Agent[Message, int]):
 
     name = "steps"
     realtime = None
-    background = Background(resources=Resources(cpus=1), slots=128)
+    background = Background(resources=Resources(cpus=1), slots=64)
 
     async def run(self, ctx: Context, message: Message) -> int:
         return sum([await ctx.step(name, _length, message.text) for name in ("first", "second", "third")])
