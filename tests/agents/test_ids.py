@@ -53,7 +53,16 @@ def test_no_two_threads_make_the_same_id() -> None:
 
 
 def test_a_forked_process_makes_other_ids() -> None:
-    code = "import os; from agents.ids import new_id; new_id(); os.fork(); print(new_id()[-12:], flush=True)"
+    code = """
+import os
+from agents.ids import new_id
+
+new_id()
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+print(new_id()[-12:], flush=True)
+"""
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
