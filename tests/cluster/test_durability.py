@@ -79,9 +79,11 @@ class Three:
 async def test_a_step_waits_for_its_commit_only_where_it_is_to_be_synced(durability: Durability, runs_on: bool) -> None:
     three = Three()
     link, row, worker, running = await run(durability, three)
-    await asyncio.sleep(0.05)
+    expected = [0, 1, 2] if runs_on else [0]
+    await link.until(lambda: three.passed == expected)
+    await asyncio.sleep(0.05)  # in which it would go on
 
-    assert three.passed == ([0, 1, 2] if runs_on else [0])
+    assert three.passed == expected
     assert row.entries == []
     link.gate.set()
     three.go.set()
@@ -99,9 +101,10 @@ async def test_a_run_that_is_kept_for_its_exit_sends_nothing_before_and_all_of_i
     three = Three()
     link, row, worker, running = await run("exit", three)
     link.gate.set()
-    await asyncio.sleep(0.05)
+    await link.until(lambda: three.passed == [0, 1, 2])
+    await asyncio.sleep(0.05)  # in which it would report
 
-    assert (three.passed, link.reports) == ([0, 1, 2], [])
+    assert link.reports == []
     three.go.set()
     await link.ended(row)
     await worker.stop()
