@@ -68,11 +68,18 @@ def measure_bare() -> dict[str, Any]:
 
 
 def faster(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Of two measures of the same contender the one that is harder to beat, figure by figure."""
+    """Of two measures of the same contender the one that is harder to beat, figure by figure: by what its mark is of,
+    which is the throughput where many ask at once, and else the time."""
     return {
-        name: figure if isinstance(figure, dict) and figure["p50_ms"] < one[name]["p50_ms"] else one[name]
+        name: figure if isinstance(figure, dict) and _is_faster(name, figure, one[name]) else one[name]
         for name, figure in other.items()
     }
+
+
+def _is_faster(name: str, figure: dict[str, Any], than: dict[str, Any]) -> bool:
+    if name == str(max(CONNECTIONS)):
+        return bool(figure["requests_per_s"] > than["requests_per_s"])
+    return bool(figure["p50_ms"] < than["p50_ms"])
 
 
 def measure_stock() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.marks import at_least, at_most, marks, table, wait_ms
+from benchmarks.realtime import faster
 
 FAST = {"per_second": 1000.0, "p50_ms": 1.0}
 SLOW = {"per_second": 100.0, "p50_ms": 10.0}
@@ -66,6 +67,14 @@ def test_every_promise_has_its_mark() -> None:
     }
     assert len(made) == 11
     assert len(table(made).splitlines()) == 12
+
+
+def test_of_two_measures_the_one_counts_that_is_harder_to_beat() -> None:
+    one = {"generator": "wrk", "1": {"p50_ms": 1.0}, "16": {"requests_per_s": 900.0, "p50_ms": 9.0}}
+    other = {"generator": "wrk", "1": {"p50_ms": 0.9}, "16": {"requests_per_s": 800.0, "p50_ms": 8.0}}
+
+    assert faster(one, other) == {"generator": "wrk", "1": other["1"], "16": one["16"]}
+    assert faster(other, one) == faster(one, other)
 
 
 def test_marks_of_real_time_are_held_against_bare_and_stock() -> None:
