@@ -16,6 +16,7 @@ import ray
 
 from deployments.ingress import is_free
 from deployments.serving import NotDeployed, deploy
+from tests.processes import title_of
 from tests.raycluster import Cluster, ray_cluster
 
 from .driving import events_in
@@ -48,13 +49,7 @@ class TestServing(ServingContract):
 
 def _replicas(cluster: Cluster, agent: str = "") -> list[psutil.Process]:
     title = f"ServeReplica:agent-{agent}" if agent else "ServeReplica"
-    return [process for process in cluster.processes() if title in _title(process)]
-
-
-def _title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())
-    return ""
+    return [process for process in cluster.processes() if title in title_of(process)]
 
 
 def _listening(cluster: Cluster) -> list[tuple[str, str, int]]:
@@ -63,7 +58,7 @@ def _listening(cluster: Cluster) -> list[tuple[str, str, int]]:
     for process in cluster.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             listeners = [socket for socket in process.net_connections("tcp") if socket.status == psutil.CONN_LISTEN]
-            found += [(_title(process), socket.laddr.ip, socket.laddr.port) for socket in listeners]
+            found += [(title_of(process), socket.laddr.ip, socket.laddr.port) for socket in listeners]
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 from cluster.apikeys import id_of
 from tests.deployments.keys import bearer
 from tests.e2e.commands import House, house
+from tests.processes import command
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -63,7 +64,7 @@ def test_a_revoked_key_lets_nobody_in_after_five_seconds(running: tuple[House, s
 
 def test_keys_are_checked_while_the_ledger_stands_still(running: tuple[House, str]) -> None:
     made, key = running
-    (ledger,) = [process for process in made.processes() if process.cmdline()[:1] == ["ray::Ledger"]]
+    (ledger,) = [process for process in made.processes() if command(process)[:1] == ["ray::Ledger"]]
     with httpx.Client(base_url=made.url, timeout=30) as http:
         ledger.suspend()
         try:

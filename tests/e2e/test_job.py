@@ -22,6 +22,7 @@ from agents.ids import new_id
 from cluster.apikeys import new_text
 from deployments.state import StateFolder
 from tests.e2e.commands import ROOT, House, house
+from tests.processes import command
 from tests.raycluster import ray_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -49,7 +50,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 
 def drivers(made: House) -> list[psutil.Process]:
-    return [process for process in made.processes() if "deployments.job" in process.cmdline()]
+    return [process for process in made.processes() if "deployments.job" in command(process)]
 
 
 def test_a_ray_job_that_is_killed_goes_on_and_neither_loses_nor_doubles_a_line(

@@ -11,12 +11,13 @@ import pytest
 
 from tests.e2e.commands import House, house
 from tests.postgres import OwnServer
+from tests.processes import command
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 def kill_ledger(made: House) -> None:
-    (ledger,) = [process for process in made.processes() if process.cmdline()[:1] == ["ray::Ledger"]]
+    (ledger,) = [process for process in made.processes() if command(process)[:1] == ["ray::Ledger"]]
     ledger.kill()
 
 

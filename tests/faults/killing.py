@@ -7,12 +7,13 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import psutil
 
 from cluster import processes
+from tests.processes import title_of
 
 Kill = Callable[[], Awaitable[bool]]  # says whether there was anybody to kill
 
@@ -57,10 +58,12 @@ class Killer:
 
 def actor(cluster: str, name: str, roll: random.Random) -> Kill:
     """SIGKILL for one of the processes that run an actor of this class, wherever in its life it is."""
-    title = re.compile(rf"ray::{name}(\.|$)")
+    title = re.compile(rf"ray::{name}(\.|$| )")
 
     async def kill() -> bool:
-        found = await asyncio.to_thread(lambda: [each for each in processes.marked(cluster) if _is(title, each)])
+        found = await asyncio.to_thread(
+            lambda: [each for each in processes.marked(cluster) if title.match(title_of(each))]
+        )
         if found:
             with suppress(psutil.NoSuchProcess):
                 roll.choice(sorted(found, key=lambda each: each.pid)).kill()
@@ -80,13 +83,3 @@ def restarted(kill: Callable[[], None], restart: Callable[[], None], roll: rando
         return True
 
     return both
-
-
-def _is(title: re.Pattern[str], process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return bool(title.match(_first(process.cmdline())))
-    return False
-
-
-def _first(words: Iterable[str]) -> str:
-    return next(iter(words), "")

@@ -20,6 +20,7 @@ from cluster.remote import LEDGER
 from cluster.task import Filter
 from deployments.serving import ReplicaPlan, build, build_gateway, deploy
 from tests.deployments.acting import start_greeting
+from tests.processes import title_of
 from tests.raycluster import Cluster, ray_cluster
 
 from .background import Background, background, traced
@@ -72,7 +73,7 @@ async def run(http: httpx.AsyncClient, work: Work, agent: str = "mover", **heade
 
 
 def replicas(cluster: Cluster) -> list[psutil.Process]:
-    return [process for process in cluster.processes() if "ServeReplica:agent-mover" in " ".join(process.cmdline())]
+    return [process for process in cluster.processes() if "ServeReplica:agent-mover" in title_of(process)]
 
 
 def where(trace: Path) -> set[str]:

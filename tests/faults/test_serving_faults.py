@@ -9,7 +9,7 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from cluster.remote import LEDGER, Remote, RemoteLedger
 from cluster.task import Filter
 from deployments.serving import ReplicaPlan, build, build_gateway, deploy
 from tests.deployments.acting import start_greeting
+from tests.processes import title_of
 from tests.raycluster import Cluster, ray_cluster
 
 from .answerers import begun
@@ -132,14 +133,8 @@ async def until_it_answers(cluster: Cluster, agent: str, key: dict[str, str]) ->
 def replicas(cluster: Cluster, agent: str = "answerer") -> set[int]:
     """The processes of those that there are, the ones that end among them."""
     return {
-        process.pid for process in processes.marked(cluster.id) if f"ServeReplica:agent-{agent}:" in _title(process)
+        process.pid for process in processes.marked(cluster.id) if f"ServeReplica:agent-{agent}:" in title_of(process)
     }
-
-
-def _title(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
 
 
 def has_ended(pid: int) -> bool:

@@ -21,6 +21,7 @@ import psutil
 
 from cluster.remote import LEDGER, Remote
 from tests.postgres import OwnServer
+from tests.processes import title_of
 
 from .history import read
 from .sites import Site
@@ -115,7 +116,7 @@ def full(pid: int) -> Iterator[None]:
 @contextmanager
 def silent(server: OwnServer, database: str) -> Iterator[None]:
     """The server's processes that serve this database stand still."""
-    backends = [each for each in psutil.Process(server.pid).children() if f" {database} " in _title(each)]
+    backends = [each for each in psutil.Process(server.pid).children() if f" {database} " in title_of(each)]
     assert backends, "nobody is connected to the database"
     for backend in backends:
         backend.suspend()
@@ -143,9 +144,3 @@ async def read_only(server: OwnServer) -> AsyncIterator[None]:
 async def _set_read_only(connection: asyncpg.Connection, value: str) -> None:
     await connection.execute(f"alter system set default_transaction_read_only = {value}")
     await connection.execute("select pg_reload_conf()")
-
-
-def _title(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
