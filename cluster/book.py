@@ -20,7 +20,7 @@ from .client import Limit
 from .lanes import of_version, words
 from .limits import Rule, agent_key
 from .ready import Ready
-from .references import references
+from .references import NAMED, references
 from .store import EventRow, LaneState, Store, Tally, Writes, tally
 from .task import ENDED, NEW, RESUMED, Ref, State, Task
 from .waits import Waits
@@ -317,7 +317,8 @@ class Book:
 
     def refer(self, task: Task, text: str) -> None:
         """The task names the artifacts that this JSON text names."""
-        self.writes.references.update(references(task.tenant, task.id, text))
+        if NAMED in text:  # few do
+            self.writes.references.update(references(task.tenant, task.id, text))
 
     def hold(self, task: Task, *, events: int, reported: int, call: int | None, alone: bool) -> Holding:
         assert task.worker is not None

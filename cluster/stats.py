@@ -6,10 +6,11 @@ import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from .lanes import of_version
-from .store import Served, Tally, Writes, tally
+from .store import Served, Writes, tally
 from .task import NEW, State, Task
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
@@ -17,6 +18,11 @@ TICK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
 MOVES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
 MEMORY = 60.0  # seconds after which what was seen counts for a third
 NEWEST = 0.05  # how much the newest claim counts in the mean of how long they take
+
+_AGENT = attrgetter("agent")
+_START = attrgetter("agent", "lane", "rank", "fence", "created_at", "run_at")
+_STOP = attrgetter("agent", "state", "started_at", "ended_at")
+_CANCELED = State.CANCELED.value
 
 Line = tuple[str, str]  # (agent, lane); of all versions of the agent together
 
@@ -42,6 +48,16 @@ class Counting:
     def see(self, value: float) -> None:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
+
+    def see_all(self, seconds: Iterable[float]) -> None:
+        """Lapses of time: where the clock was set back, none took less than nothing."""
+        bounds, counts = self._bounds, self._counts
+        for value in seconds:
+            if value > 0.0:
+                counts[bisect_left(bounds, value)] += 1
+                self._sum += value
+            else:
+                counts[0] += 1
 
     def histogram(self) -> Histogram:
         return Histogram(self._bounds, tuple(self._counts), self._sum)
@@ -168,22 +184,28 @@ class Stats:
     def _count(self, writes: Writes, moves: int, seconds: float, now: float) -> None:
         self._tick_seconds.see(seconds)
         self._tick_moves.see(moves)
-        for task in writes.new.values():
-            self._accepted[task.agent] += 1
-        claims: Tally[Line] = tally()
-        for task in writes.claimed:
-            claims[task.agent, of_version(task.lane) if task.lane else ""] += 1
-            if task.rank == NEW:
-                self._attempts[task.agent] += 1
-            if task.fence == 1:
-                self._waited[task.agent].see(max(0.0, now - max(task.created_at, task.run_at)))
-        for line, count in claims.items():
-            self._rates[line].see(count, now)
-            self._claims[line[0]] += count
+        for agent in map(_AGENT, writes.new.values()):
+            self._accepted[agent] += 1
+        if writes.claimed:
+            self._claim(writes.claimed, now)
         if writes.served:
             self._serve(writes.served)
-        for task in writes.ended:
-            self._end(task)
+        if writes.ended:
+            self._end(writes.ended)
+
+    def _claim(self, claimed: Sequence[Task], now: float) -> None:
+        claims, waited = tally(), _apart()
+        for agent, lane, rank, fence, created_at, run_at in map(_START, claimed):
+            claims[agent, lane] += 1
+            if rank == NEW:
+                self._attempts[agent] += 1
+            if fence == 1:
+                waited[agent].append(now - (created_at if created_at > run_at else run_at))
+        for (agent, lane), count in claims.items():
+            self._rates[agent, of_version(lane) if lane else ""].see(count, now)
+            self._claims[agent] += count
+        for agent, seconds in waited.items():
+            self._waited[agent].see_all(seconds)
 
     def _serve(self, served: Sequence[Served]) -> None:
         """Each claim counts for a part of the mean; those of one tick together as many would one after the other."""
@@ -195,7 +217,16 @@ class Stats:
             kept = 0.0 if before is None else (1 - NEWEST) ** len(all)
             self._services[line] = mean + ((before or 0.0) - mean) * kept
 
-    def _end(self, task: Task) -> None:
-        self._ended[task.agent, task.state] += 1
-        if task.state != State.CANCELED and task.started_at is not None and task.ended_at is not None:
-            self._took[task.agent].see(max(0.0, task.ended_at - task.started_at))
+    def _end(self, ended: Sequence[Task]) -> None:
+        took = _apart()
+        for agent, state, started_at, ended_at in map(_STOP, ended):
+            self._ended[agent, state] += 1
+            if state != _CANCELED and started_at is not None and ended_at is not None:
+                took[agent].append(ended_at - started_at)
+        for agent, seconds in took.items():
+            self._took[agent].see_all(seconds)
+
+
+def _apart() -> defaultdict[str, list[float]]:
+    """Values by agent."""
+    return defaultdict(list)

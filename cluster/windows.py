@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 
 from .fair import Turns
 from .store import Queue
@@ -52,11 +53,12 @@ class Window:
     Every queued task that is due and sorts before `edge` is in here; from `edge` on some may be in the store only.
     """
 
-    __slots__ = ("_all", "_heap", "_inside", "_low", "_room", "edge", "suspects")
+    __slots__ = ("_all", "_heap", "_inside", "_low", "_room", "_row", "edge", "suspects")
 
     def __init__(self, room: Room, all: Room, edge: Key = START) -> None:
         self._low = REFILL // 4
-        self._heap: list[tuple[Key, Task]] = []
+        self._row: deque[tuple[Key, Task]] = deque()  # what came in its order, as nearly all does ...
+        self._heap: list[tuple[Key, Task]] = []  # ... and what did not
         self._inside: dict[Ref, Task] = {}
         self._room = room
         self._all = all
@@ -96,6 +98,7 @@ class Window:
 
     def forget(self) -> None:
         """Know nothing, so that the store is read again."""
+        self._row.clear()
         self._heap.clear()
         for task in self._inside.values():
             self._count(task, -1)
@@ -105,19 +108,16 @@ class Window:
 
     def head(self) -> Task | None:
         """The next task, None where there is none or only the store can tell."""
-        while self._heap:
-            key, task = self._heap[0]
-            if self._inside.get((task.tenant, task.id)) is not task:
-                heapq.heappop(self._heap)
-            elif key <= self.edge:
-                return task
-            else:
-                return None
+        while self._row or self._heap:
+            key, task = self._row[0] if self._row_is_next() else self._heap[0]
+            if self._inside.get((task.tenant, task.id)) is task:
+                return task if key <= self.edge else None
+            self._drop()
         return None
 
     def pop(self) -> Task:
         """Take the task that `head` showed."""
-        _, task = heapq.heappop(self._heap)
+        task = self._drop()
         del self._inside[task.tenant, task.id]
         self._count(task, -1)
         return task
@@ -133,8 +133,18 @@ class Window:
             else:
                 self._push(key_of(task), task)
 
+    def _row_is_next(self) -> bool:
+        return not self._heap or bool(self._row and self._row[0][0] < self._heap[0][0])
+
+    def _drop(self) -> Task:
+        """The next one, which goes."""
+        return (self._row.popleft() if self._row_is_next() else heapq.heappop(self._heap))[1]
+
     def _push(self, key: Key, task: Task) -> None:
-        heapq.heappush(self._heap, (key, task))
+        if not self._row or self._row[-1][0] < key:
+            self._row.append((key, task))
+        else:
+            heapq.heappush(self._heap, (key, task))
         self._inside[task.tenant, task.id] = task
         self._count(task, 1)
 
