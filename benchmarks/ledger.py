@@ -84,10 +84,16 @@ def on_postgres(url: str, sizes: Sizes, say: Say) -> Found:
 
 
 def beside_probe(folder: Path, sizes: Sizes, figures: Callable[[], Found]) -> Found:
-    """The figures, with how fast the disk synced before and after."""
-    before = probe.fdatasync(folder, sizes.probe_seconds)
+    """The figures, with how fast the disk synced and a core counted before and after."""
+    seconds = sizes.probe_seconds
+    counted, before = probe.counting(seconds), probe.fdatasync(folder, seconds)
     found = figures()
-    return {**found, "fdatasync": {"before": before, "after": probe.fdatasync(folder, sizes.probe_seconds)}}
+    after = probe.fdatasync(folder, seconds)
+    return {
+        **found,
+        "fdatasync": {"before": before, "after": after},
+        "million_rounds_per_s": {"before": counted, "after": probe.counting(seconds)},
+    }
 
 
 def _batches(local: Local, sizes: Sizes, disk: Path) -> Found:

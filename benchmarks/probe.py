@@ -1,4 +1,4 @@
-"""How fast this disk syncs: the figure that every durable figure stands beside."""
+"""How fast this disk syncs, and how fast a core counts: what every durable figure stands beside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from statistics import median
 
 BLOCK = 4096  # bytes appended before each sync
 SECONDS = 2.0
+ROUNDS = 100_000  # of a loop between two looks at the clock
 
 
 def fdatasync(folder: Path, seconds: float = SECONDS) -> dict[str, float]:
@@ -27,6 +28,19 @@ def fdatasync(folder: Path, seconds: float = SECONDS) -> dict[str, float]:
         os.close(handle)
         path.unlink()
     return {"per_second": round(len(times) / sum(times), 1), "p50_ms": round(median(times) * 1000, 3)}
+
+
+def counting(seconds: float = SECONDS) -> float:
+    """Millions of rounds that an empty loop of Python makes in a second, the median: a core that is idle here may still
+    be slow, where somebody else's machine shares it."""
+    times = []
+    ends = time.perf_counter() + seconds / 4
+    while not times or time.perf_counter() < ends:
+        began = time.perf_counter()
+        for _ in range(ROUNDS):
+            pass
+        times.append(time.perf_counter() - began)
+    return round(ROUNDS / median(times) / 1e6, 1)
 
 
 def steal(seconds: float = 1.0) -> float:

@@ -25,6 +25,7 @@ def test_every_figure_is_there_and_stands_between_two_probes(found: dict[str, An
         assert found[name]["tasks_per_s"] > 0, name
     for name in ("batches", "one_by_one", "steps", "one_at_a_time", "backlog", "raw_sqlite"):
         assert min(found[name]["fdatasync"][when]["per_second"] for when in ("before", "after")) > 0, name
+        assert min(found[name]["million_rounds_per_s"].values()) > 0, name
     assert found["batches"]["tasks_per_commit"] >= found["raw_sqlite"]["tasks_per_commit"] / 2 > 0
     assert found["steps"]["steps_per_s"] == 3 * found["steps"]["tasks_per_s"]
     assert 0 < found["one_at_a_time"]["p50_ms"] <= found["one_at_a_time"]["p99_ms"]
