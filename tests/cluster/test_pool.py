@@ -110,6 +110,7 @@ async def test_where_the_ledger_has_lost_its_store_nobody_is_started() -> None:
     async with Running(fleet, ledger):
         await until(lambda: len(fleet.deaths) == 2)
         ledger.trouble, ledger.refusals = Superseded("another cluster has the store"), 1_000_000
+        await until(lambda: ledger.refusals < 1_000_000 - 5)  # nothing is decided any more by an answer of before
         for death in list(fleet.deaths.values()):
             death.set_result(Death(fault=False, detail="it ended as it was asked to"))
         refused = ledger.refusals
