@@ -31,8 +31,8 @@ def fdatasync(folder: Path, seconds: float = SECONDS) -> dict[str, float]:
 
 
 def counting(seconds: float = SECONDS) -> float:
-    """Millions of rounds that an empty loop of Python makes in a second, the median: a core that is idle here may still
-    be slow, where somebody else's machine shares it."""
+    """Millions of rounds that an empty loop of Python makes in a second, the median: a core that is idle here may
+    still be slow, as where machines share it."""
     times: list[float] = []
     ends = time.perf_counter() + seconds / 4
     while not times or time.perf_counter() < ends:

@@ -58,7 +58,7 @@ class Killer:
 
 def actor(cluster: str, name: str, roll: random.Random) -> Kill:
     """SIGKILL for one of the processes that run an actor of this class, wherever in its life it is."""
-    title = re.compile(rf"ray::{name}(\.|$| )")
+    title = re.compile(rf"ray::{name}(\.| |$)")
 
     async def kill() -> bool:
         found = await asyncio.to_thread(
