@@ -33,7 +33,10 @@ listen stats
 """
 
 
-def test_haproxy_keeps_its_pages_to_loopback_splices_nothing_and_logs_no_request(tmp_path: Path) -> None:
+STREAMS_CLOSE = "http-after-response set-header connection close if { res.hdr(content-type) -m beg text/event-stream }"
+
+
+def test_haproxy_is_started_with_what_serve_wrote_but_for_five_things(tmp_path: Path) -> None:
     config = tmp_path / "haproxy.cfg"
     config.write_text(WRITTEN)
     program = tmp_path / "program"
@@ -51,6 +54,7 @@ def test_haproxy_keeps_its_pages_to_loopback_splices_nothing_and_logs_no_request
         dropped = ("option splice-request", "option splice-response", "log /folder/one/no-log local0 info")
         for line in dropped:
             expected = expected.replace(f"    {line}\n", "")
+        expected = expected.replace("frontend http_frontend\n", f"frontend http_frontend\n    {STREAMS_CLOSE}\n")
         assert config.read_text() == expected
 
 

@@ -85,6 +85,15 @@ def test_requests_take_the_short_way_past_serve(http: httpx.Client, path: str) -
     assert "x-request-id" not in http.get(path).headers
 
 
+def test_a_stream_ends_its_connection_and_an_answer_keeps_it(http: httpx.Client) -> None:
+    """Also the test that notices where Serve calls HAProxy's frontend otherwise."""
+    body = {"do": "answer", "text": "1"}
+    stream, answer = (http.post("/v1/agents/act/run", json=body, headers=headers) for headers in (STREAM, {}))
+
+    assert stream.headers["connection"] == "close"
+    assert "connection" not in answer.headers
+
+
 def test_the_ports_of_one_cluster_are_not_offered_to_another(cluster: Cluster) -> None:
     mine = cluster.ports
     assert not any(is_free(port) for port in (cluster.http, mine.stats, mine.metrics, mine.fallback))
