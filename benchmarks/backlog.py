@@ -15,8 +15,9 @@ from deployments.state import StateFolder
 from . import batches
 from .batches import INPUT
 from .connection import Connection, request
-from .local import Local, status
+from .local import ECHO, HOLD, STEPS, Local, rubato, status
 
+AGENTS = (ECHO, STEPS, HOLD)
 BATCH = 10_000  # what one batch may have
 PATIENCE = 120.0  # seconds for the ledger to come back
 POLL = 0.05
@@ -24,15 +25,17 @@ MB = 1_000_000
 
 
 def measure(local: Local, *, backlog: int, tasks: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Throughput without and with the backlog, then the ledger's memory, and the time after a kill -9.
+    """Throughput with the backlog, and in turn that of another Rubato whose queue is empty; then the ledger's memory,
+    and the time after a kill -9.
 
     The backlog waits for the slots of `hold`, which hold one task each for a day: it is as ready to run as any other.
     """
-    empty = batches.measure(local.url, "echo", tasks=tasks, batch=batch, rounds=rounds)
     began = time.perf_counter()
     batches.submit(local.url, "hold", tasks=backlog, batch=min(BATCH, backlog))
     seconds = time.perf_counter() - began
-    full = batches.measure(local.url, "echo", tasks=tasks, batch=batch, rounds=rounds)
+    with rubato(*AGENTS) as other:
+        how = {"tasks": tasks, "batch": batch, "rounds": rounds}
+        empty, full = batches.in_turn([other.url, local.url], "echo", **how)
     memory = _memory(_ledger(local))
     back = _killed(local)
     waiting = sum(status(local)["tasks"].get(state, 0) for state in ("queued", "running"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -24,8 +25,18 @@ class Batch(NamedTuple):
 
 def measure(url: str, agent: str, *, tasks: int, batch: int, rounds: int) -> dict[str, Any]:
     """Tasks/s of so many tasks, the median of some rounds after a short one to warm up."""
-    _round(url, agent, 2 * batch, batch)
-    runs = [_round(url, agent, tasks, batch) for _ in range(rounds)]
+    return in_turn([url], agent, tasks=tasks, batch=batch, rounds=rounds)[0]
+
+
+def in_turn(urls: Sequence[str], agent: str, *, tasks: int, batch: int, rounds: int) -> list[dict[str, Any]]:
+    """The same of each Rubato, one after the other in every round: so a machine's better and worse minutes are everybody's."""
+    for url in urls:
+        _round(url, agent, 2 * batch, batch)
+    runs = [[_round(url, agent, tasks, batch) for url in urls] for _ in range(rounds)]
+    return [_middle(of_one) for of_one in zip(*runs, strict=True)]
+
+
+def _middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     middle = sorted(runs, key=lambda run: run["tasks_per_s"])[len(runs) // 2]
     return {**middle, "rounds": [run["tasks_per_s"] for run in runs]}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import backlog, batches, celery_peer, elsewhere, postgres, probe, raw, redis_server, roundtrip, singly, waiting
-from .local import ECHO, HOLD, STEPS, Local, rubato, scratch, status
+from .local import ECHO, Local, rubato, scratch, status
 
 Found = dict[str, Any]
 Say = Callable[[str], None]
@@ -39,7 +39,7 @@ def measure(sizes: Sizes, say: Say) -> Found:
             found["celery"] = beside_probe(folder, sizes, lambda: celery_peer.measure(folder, **how))
         else:
             found["left_out"].append(redis_server.LEFT_OUT)
-        with rubato(ECHO, STEPS, HOLD) as local:
+        with rubato(*backlog.AGENTS) as local:
             found |= on_sqlite(local, sizes, say)
             say("the rows of these tasks are read")
             written = raw.read(Path(status(local)["store"]), "echo", sizes.tasks)
@@ -68,7 +68,7 @@ def on_sqlite(local: Local, sizes: Sizes, say: Say) -> Found:
     found["one_at_a_time"] = beside_probe(folder, sizes, lambda: waiting.measure(local.url, sizes.one_at_a_time))
     if sizes.backlog:
         say(f"a backlog of {sizes.backlog:,} tasks; it takes minutes")
-        how = {"backlog": sizes.backlog, "tasks": sizes.tasks, "batch": sizes.batch, "rounds": sizes.rounds}
+        how = {"backlog": sizes.backlog, "tasks": sizes.tasks, "batch": sizes.batch, "rounds": 2 * sizes.rounds - 1}
         found["backlog"] = beside_probe(folder, sizes, lambda: backlog.measure(local, **how))
     return found
 
