@@ -91,7 +91,7 @@ def _realtime(found: Found) -> dict[str, Mark]:
     ours, bare, stock = found["realtime"], found["bare"], found["stock"]
     at_16 = [each["16"]["requests_per_s"] for each in (ours, bare, stock)]
     overload, talk = ours["overload"], ours["sockets"]
-    turn_ms = TURN_FACTOR * bare["turn"]["p50_ms"]
+    turn_ms = TURN_FACTOR * ours["turn"]["bare"]["p50_ms"]
     return {
         "share_of_bare_at_16": at_least(REALTIME_SHARE, at_16[0] / at_16[1]),
         "of_stock_serve_at_16": at_least(STOCK_FACTOR, at_16[0] / at_16[2]),

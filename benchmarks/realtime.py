@@ -34,8 +34,10 @@ AGENTS = (
 
 def measure(url: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything of the Rubato at `url`, which has AGENTS."""
-    say("real time: the echo agent, one replica; an answer that is kept; the first event of a stream; a turn")
+    say("real time: the echo agent, one replica; an answer that is kept; the first event of a stream")
     found = _beside_bare(url)
+    say("a turn over a WebSocket, and in turn one of the bare socket")
+    found["turn"] = _turns(url)
     say("turns that remember, and a thousand sockets at rest")
     found["sockets"] = sockets.measure(url)
     say("fifty callers who wait half a second for what takes three")
@@ -53,8 +55,16 @@ def _beside_bare(url: str) -> dict[str, Any]:
         **_measure(f"{agents}/echo/run"),
         "kept": _measure(f"{agents}/kept/run", (1,))["1"],
         "first_event": first_event.measure(f"{agents}/echo/run"),
-        "turn": sockets.turns(f"{agents}/echo/session", sockets.TURN, '"output"'),
     }
+
+
+def _turns(url: str) -> dict[str, Any]:
+    """Of the echo agent, and `bare`; a bare server that nobody asks takes nothing from ours."""
+    with _bare() as bare:
+        _until_answering(f"{bare}/run")
+        asked = sockets.Asked(f"{url}/v1/agents/echo/session", '"output"'), sockets.Asked(f"{bare}/socket", "hello")
+        ours, bares = sockets.in_turn(*asked)
+    return {**ours, "bare": bares}
 
 
 def measure_bare() -> dict[str, Any]:
@@ -63,7 +73,6 @@ def measure_bare() -> dict[str, Any]:
         return {
             **_measure(f"{url}/run"),
             "first_event": first_event.measure(f"{url}/stream"),
-            "turn": sockets.turns(f"{url}/socket", sockets.TURN, "hello"),
         }
 
 

@@ -9,13 +9,15 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .local import MB, memory_of
 from .waiting import answers, commits, summary
 
-TIMES = 2000
+TIMES = 500  # turns ...
+ROUNDS = 9  # ... in each of these
 WARM = 200
 IDLE = 1000
 SETTLE = 3.0  # seconds
@@ -23,6 +25,13 @@ TEXT = 0x1  # what a frame is
 LONGER, FAR = 126, 127  # in place of its length, where that follows
 
 TURN = json.dumps({"type": "input", "id": "1", "input": {"text": "hello"}})
+
+
+class Asked(NamedTuple):
+    """Where TURN is said, and what the frame contains that ends it."""
+
+    url: str
+    expect: str
 
 
 class Socket:
@@ -81,16 +90,28 @@ def measure(url: str) -> dict[str, Any]:
     """Of the Rubato at `url`: a turn that remembers something, what its commit takes, and sockets at rest."""
     agents = f"{url}/v1/agents"
     return {
-        "remembers": turns(f"{agents}/counts/session", TURN, '"output"', TIMES // 4),
-        "commit_ms": round(commits(url, TIMES // 4)["p50_ms"] - answers(url, TIMES // 4)["p50_ms"], 3),
+        "remembers": turns(Asked(f"{agents}/counts/session", '"output"')),
+        "commit_ms": round(commits(url, TIMES)["p50_ms"] - answers(url, TIMES)["p50_ms"], 3),
         "idle": idle(f"{agents}/echo/session", "echo"),
     }
 
 
-def turns(url: str, says: str, expect: str, times: int = TIMES) -> dict[str, Any]:
-    """p50 and p99 of a turn: `says` is sent, and frames are read until one that contains `expect`."""
-    with _open(url) as line:
-        return summary([_turn(line, says, expect) for _ in range(WARM + times)][WARM:])
+def in_turn(*asked: Asked) -> list[dict[str, Any]]:
+    """p50 and p99 of a turn of each, the medians of rounds in which all have theirs."""
+    rounds = [[turns(each) for each in asked] for _ in range(ROUNDS)]
+    return [
+        {
+            **{name: median(one[name] for one in of_one) for name in ("p50_ms", "p99_ms")},
+            "rounds": [one["p50_ms"] for one in of_one],
+        }
+        for of_one in zip(*rounds, strict=True)
+    ]
+
+
+def turns(asked: Asked) -> dict[str, Any]:
+    """p50 and p99 of a turn over a socket of its own."""
+    with _open(asked.url) as line:
+        return summary([_turn(line, TURN, asked.expect) for _ in range(WARM + TIMES)][WARM:])
 
 
 def idle(url: str, agent: str) -> dict[str, Any]:

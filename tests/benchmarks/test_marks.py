@@ -80,15 +80,14 @@ def test_of_two_measures_the_one_counts_that_is_harder_to_beat() -> None:
 def test_marks_of_real_time_are_held_against_bare_and_stock() -> None:
     times = {"p50_ms": 1.0, "p99_ms": 40.0}
     found = {
-        "bare": {"1": {"p50_ms": 0.5}, "16": {"requests_per_s": 1000.0}, "first_event": {"p50_ms": 0.25}}
-        | {"turn": {"p50_ms": 0.1}},
+        "bare": {"1": {"p50_ms": 0.5}, "16": {"requests_per_s": 1000.0}, "first_event": {"p50_ms": 0.25}},
         "stock": {"16": {"requests_per_s": 50.0}},
         "realtime": {
             "1": {"p50_ms": 1.0},
             "16": {"requests_per_s": 700.0},
             "kept": {"p50_ms": 1.1},
             "first_event": {"p50_ms": 1.0},
-            "turn": {"p50_ms": 0.29},
+            "turn": {"p50_ms": 0.29, "bare": {"p50_ms": 0.1}},
             "sockets": {
                 "remembers": {"p50_ms": 2.4},
                 "commit_ms": 2.0,
