@@ -23,8 +23,9 @@ from .live import LiveRuns
 from .problems import Problem, Refused, overloaded
 from .recording import Telling
 from .runs import Ask
-from .streaming import tell
+from .streaming import output_data, tell
 from .told import Told, problem_of_run
+from .wire import Listen, Say
 
 MESSAGE_BYTES = 1024 * 1024
 SLOW = 30.0  # seconds after which who takes no frame is looked at, and after as many more let go
@@ -120,6 +121,7 @@ class Conversation:
         self._send = send
         self._said = self._saying = 0  # frames that were taken, and that wait to be
         self._alarm: asyncio.TimerHandle | None = None
+        self._say_now: Say | None = None
         self._running: _Turn | None = None
         self._waiting: deque[_Turn] = deque()
         self._at_rest = False  # all that came was heard
@@ -127,7 +129,7 @@ class Conversation:
         self._leaving = False
         self._over: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
 
-    async def live(self, listen: Callable[[Callable[[str], bool]], None] | None = None) -> None:
+    async def live(self, listen: Listen | None = None) -> None:
         """Until the client has gone, or this side closes the socket. `listen`, as of wire.Sockets, saves time."""
         await self._receive()
         await self._send({"type": "websocket.accept"})
@@ -163,10 +165,10 @@ class Conversation:
 
     # what comes
 
-    async def _read(self, listen: Callable[[Callable[[str], bool]], None] | None) -> None:
+    async def _read(self, listen: Listen | None) -> None:
         await self._say(frames.opened(self._session))
         if listen is not None:
-            listen(self._hear_now)
+            self._say_now = listen(self._hear_now)
         while await self._heard():  # in a call of its own: what an idle socket said last is not kept
             continue
 
@@ -267,25 +269,42 @@ class Conversation:
         """One turn after the other, as long as there are any."""
         self._running = turn = self._waiting.popleft() if self._waiting else None
         if turn is not None:
-            turn.task = begin(self._answer(turn))
-            turn.task.add_done_callback(self._begin_next)  # by then a run that was cancelled has left its slot
+            answer = self._asked(turn) if turn.refusal is None else None
+            if turn.told.ended:
+                asyncio.get_running_loop().call_soon(self._begin_next)  # by then its run has left its slot
+            else:
+                turn.task = begin(self._answer(turn, answer))
+                turn.task.add_done_callback(self._begin_next)  # by then a run that was cancelled has left its slot
         elif self._leaving:
             self._close(RESTART, AGAIN)
 
-    async def _answer(self, turn: _Turn) -> None:
+    def _asked(self, turn: _Turn) -> Awaitable[Told] | None:
+        """Begin the run of the turn. Returns what it comes to; None where that was there at once, and is sent."""
         try:
-            if turn.refusal is None:
-                turn.refusal = await self._tell(turn)
+            told = self._desk.runs.begin(turn.ask)
+        except Exception as error:  # noqa: BLE001 - it is told like those of runs that take longer
+            return _known(error)
+        if not isinstance(told, Told):
+            return told
+        if not self._said_now(frames.output(turn.id, output_data(told))):
+            return _known(told)
+        turn.told.ended = True
+        return None
+
+    async def _answer(self, turn: _Turn, answer: Awaitable[Told] | None) -> None:
+        try:
+            if answer is not None:
+                turn.refusal = await self._tell(turn, answer)
             if turn.refusal is not None:
                 turn.told.ended = True
                 await self._say(frames.failed(turn.id, turn.refusal))
         except Exception:  # noqa: BLE001 - the log has it
             self._broke()
 
-    async def _tell(self, turn: _Turn) -> Problem | None:
+    async def _tell(self, turn: _Turn, answer: Awaitable[Told]) -> Problem | None:
         """Tell what happens in the turn. Returns why it ended without an answer."""
         try:
-            ended = await tell(self._desk.runs, turn.ask, turn.telling)
+            ended = await tell(answer, turn.telling)
         except asyncio.CancelledError:
             if turn.refusal is None:
                 raise
@@ -293,8 +312,17 @@ class Conversation:
         assert not isinstance(ended, Told), "a turn becomes no task"
         return ended
 
+    def _said_now(self, text: str) -> bool:
+        """Send a frame at once, where nothing waits that is to go before it, and the client takes it."""
+        if self._saying or self._say_now is None or not self._say_now(text):
+            return False
+        self._said += 1
+        return True
+
     async def _say(self, text: str) -> None:
         """Send a frame. Where nobody reads it the conversation is over, and this does not return."""
+        if self._said_now(text):
+            return
         if self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(SLOW, self._watch_reader, self._said)
         self._saying += 1
@@ -340,3 +368,10 @@ async def _end(*tasks: asyncio.Task[None] | None) -> None:
     for task in there:
         task.cancel()
     await asyncio.wait(there)
+
+
+async def _known(outcome: Told | Exception) -> Told:
+    """What there is already, for who awaits it."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -123,11 +123,16 @@ def failed(id: str | None, problem: Problem) -> str:
     return f'{{"type":"error","id":{_text(id)},"error":{problem.body().decode()}}}'
 
 
+def output(id: str, data: str) -> str:
+    """The last frame of a turn that has its answer, with the data of that event."""
+    return f'{{"type":"output","id":{_text(id)},{data[1:]}'
+
+
 def told(id: str, event: Event) -> str:
     """What happened in a turn: its last is an `output` or an `error`."""
-    head = f'"id":{_text(id)}'
     if event.type == "output":
-        return f'{{"type":"output",{head},{event.data[1:]}'
+        return output(id, event.data)
+    head = f'"id":{_text(id)}'
     if event.type == "failed":
         return f'{{"type":"error",{head},{event.data[1:]}'
     return f'{{"type":"event",{head},"event":{event_json(event)}}}'

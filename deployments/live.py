@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -37,6 +37,8 @@ WATCH_SECONDS = 2.0
 SMOOTH = 0.2  # how much the newest counts in the time that a run takes
 LEAD = 0.05  # seconds that a run sets out earlier, to be a task by its deadline, until it is known how long that takes
 LEAD_LIMIT = 0.1  # and at most, since it is time in which it could have answered
+
+Coming = Coroutine[Any, Any, Told]
 
 log = logging.getLogger(__name__)
 
@@ -94,17 +96,39 @@ class LiveRuns:
         A run that nobody waits for any more is cancelled, and that is not waited for: a plain function that runs in a
         thread cannot be interrupted.
         """
+        told = self.begin(ask)
+        return told if isinstance(told, Told) else await told
+
+    def begin(self, ask: Ask) -> Told | Coming:
+        """As `answer`: what it gives, where that is there at once, and else what to await for it, now."""
         began = monotonic()
-        after = asyncio.get_running_loop().call_soon  # the caller is told first: Ray's metrics take their time
         try:
-            told = await self._best(ask, began + ask.patience)
+            told = self._best(ask, began + ask.patience)
         except Exception as error:
-            after(self._measures.failed, kind_of(error))
+            self._failed(error)
             raise
-        after(self._measures.answered, told.rung.value, monotonic() - began)
+        if not isinstance(told, Told):
+            return self._measured(told, began)
+        self._answered(told, began)
         return told
 
-    async def _best(self, ask: Ask, ends: float) -> Told:
+    async def _measured(self, coming: Coming, began: float) -> Told:
+        try:
+            told = await coming
+        except Exception as error:
+            self._failed(error)
+            raise
+        self._answered(told, began)
+        return told
+
+    def _answered(self, told: Told, began: float) -> None:
+        """Count it, once the caller was told: Ray's metrics take their time."""
+        asyncio.get_running_loop().call_soon(self._measures.answered, told.rung.value, monotonic() - began)
+
+    def _failed(self, error: Exception) -> None:
+        asyncio.get_running_loop().call_soon(self._measures.failed, kind_of(error))
+
+    def _best(self, ask: Ask, ends: float) -> Told | Coming:
         fresh = self._find(ask, self._policy.cache_ttl)
         door = self._door(ask, fresh=fresh is not None)
         rung = admit(door)
@@ -117,8 +141,13 @@ class LiveRuns:
             self._arrived += 1
             if rung in (Rung.RUN, Rung.QUEUE):
                 run = self._begin(ask, ends)
-        if run is not None:
-            return await self._follow(run, ask, ends)
+        if run is None:
+            return self._without_run(rung, door, ask, ends)
+        if run.task.done():  # it had nothing to wait for
+            return Told(run.output(), Rung.RUN, run.task_id)
+        return self._follow(run, ask, ends)
+
+    async def _without_run(self, rung: Rung, door: Door, ask: Ask, ends: float) -> Told:
         told = await self._instead(rung, ask, ends)
         if told is None and ask.task is not None:
             self._measures.promoted("busy")
@@ -204,8 +233,6 @@ class LiveRuns:
 
     async def _follow(self, run: Run, ask: Ask, ends: float) -> Told:
         """What the run gives, or at the last moment what there is in its place."""
-        if run.task.done():  # it had nothing to wait for
-            return Told(run.output(), Rung.RUN, run.task_id)
         run.reach(ends)
         run.waiters += 1
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from time import monotonic
 
 from starlette.types import Send
@@ -52,15 +53,15 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
 async def _fill(queue: asyncio.Queue[Event | None], runs: LiveRuns, ask: Ask) -> Problem | Told | None:
     """Put the run's events there, then None. Returns what came of it where it did not even begin."""
     telling = Telling(queue.put, queue.put_nowait)
-    ended = await tell(runs, ask._replace(telling=telling), telling)
+    ended = await tell(runs.answer(ask._replace(telling=telling)), telling)
     await queue.put(None)
     return ended
 
 
-async def tell(runs: LiveRuns, ask: Ask, telling: Telling) -> Problem | Told | None:
-    """Tell, as the ask has it, what happens in the run. Returns what came of it where it did not even begin."""
+async def tell(answer: Awaitable[Told], telling: Telling) -> Problem | Told | None:
+    """Tell what the run came to whose steps and events are told there. Returns it where the run did not even begin."""
     try:
-        told = await runs.answer(ask)
+        told = await answer
     except Exception as error:  # noqa: BLE001 - whatever the run ended in is its last event
         problem = problem_of_run(error)
         if not telling.begun:
@@ -75,11 +76,11 @@ async def tell(runs: LiveRuns, ask: Ask, telling: Telling) -> Problem | Told | N
         if told.rung is Rung.TASK:
             await telling.end("promoted", promoted(told.reason, told.task_id))
         else:
-            await telling.end("output", _data(told))
+            await telling.end("output", output_data(told))
     return None
 
 
-def _data(told: Told) -> str:
+def output_data(told: Told) -> str:
     """`{output}`, and which kind of answer it is where it is not the full one."""
     answer = "" if told.rung is Rung.RUN else f',"answer":"{told.rung.value}"'
     return f'{{"output":{told.output.decode()}{answer}}}'

@@ -22,10 +22,12 @@ from websockets.protocol import State
 from . import textframes
 from .shortcut import Shortcut
 
-LISTEN = "rubato.listen"  # where the scope of a WebSocket has a function to be called with a Hear
+LISTEN = "rubato.listen"  # where the scope of a WebSocket has its Listen
 HELD = 64 * 1024  # bytes that are held at most; more goes to the transport, which pauses whom it cannot follow
 
 Hear = Callable[[str], bool]  # takes the text of a message; or says that it should come through `receive`
+Say = Callable[[str], bool]  # sends a text at once; or says that it should go through `send`, which may wait
+Listen = Callable[[Hear], Say]
 
 
 class Joining:
@@ -127,8 +129,8 @@ class Requests(_Forked, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 class Sockets(_Forked, WebSocketsSansIOProtocol):
-    """WebSockets: a frame is one write, and leaves at once. Who is on the shortcut hears that the client has gone, and
-    may be handed a text when it comes, without a turn of the loop for who waits for it."""
+    """WebSockets: a frame is one write, and leaves at once. Who is on the shortcut hears that the client has gone, may
+    be handed a text when it comes, without a turn of the loop for who waits for it, and may answer it so."""
 
     def __init__(self, shortcut: Shortcut, **options: Any) -> None:
         super().__init__(shortcut, **options)
@@ -143,8 +145,15 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
             self._hear = None  # it knows who knows this
             del scope[LISTEN]
 
-    def _listen(self, hear: Hear) -> None:
+    def _listen(self, hear: Hear) -> Say:
         self._hear = hear
+        return self._say
+
+    def _say(self, text: str) -> bool:
+        if not (self._is_plain and self.writable.is_set()):
+            return False
+        self.transport.write(textframes.written(text.encode()))
+        return True
 
     @property
     def _is_plain(self) -> bool:
@@ -164,11 +173,9 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
         super().data_received(data)
 
     async def send(self, message: Any) -> None:
-        text = message.get("text") if self._is_plain and self.writable.is_set() else None
-        if text is None or message["type"] != "websocket.send":
+        text = message.get("text") if message["type"] == "websocket.send" else None
+        if text is None or not self._say(text):
             await super().send(message)
-        else:
-            self.transport.write(textframes.written(text.encode()))
 
     def send_receive_event_to_app(self) -> None:
         text = None if self._hear is None else self._next_text()

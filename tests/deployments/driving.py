@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from deployments.access import ANYBODY, CALLER, CHECKS
-from deployments.wire import LISTEN
+from deployments.wire import LISTEN, Hear, Say
 
 from .callers import Always
 
@@ -95,7 +95,7 @@ class Call:
 class Socket:
     """One WebSocket, open until the client leaves or the application closes it."""
 
-    hands_over = False  # texts to who listens
+    hands_over = False  # texts to who listens, and takes theirs at once
 
     def __init__(self, app: ASGIApp, path: str = "/session?session=s1", checks: Any = None) -> None:
         self.reading = asyncio.Event()  # while it is clear, the client reads nothing
@@ -113,7 +113,7 @@ class Socket:
             CALLER: ANYBODY,
             CHECKS: checks or Always(),
         }
-        self._hear: Callable[[str], bool] = lambda text: False
+        self._hear: Hear = lambda text: False
         if self.hands_over:
             scope[LISTEN] = self._listen
         self.task = asyncio.ensure_future(app(scope, self._inbox.get, self._send))
@@ -149,8 +149,14 @@ class Socket:
         await asyncio.wait_for(self.task, 5)
         return int(message["code"])
 
-    def _listen(self, hear: Callable[[str], bool]) -> None:
+    def _listen(self, hear: Hear) -> Say:
         self._hear = hear
+        return self._take
+
+    def _take(self, text: str) -> bool:
+        if self.reading.is_set():
+            self._sent.put_nowait({"type": "websocket.send", "text": text})
+        return self.reading.is_set()
 
     async def _next(self) -> dict[str, Any]:
         return await asyncio.wait_for(self._sent.get(), 5)

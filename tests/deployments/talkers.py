@@ -59,3 +59,20 @@ class Cached(Talker):
 
     name = "cached"
     realtime = Realtime(deadline=5.0, slots=64, cache_ttl=60.0)
+
+
+class Parrot(Agent[Said, Said]):
+    """Remembers nothing, and says what it hears at once; what begins with `wait` once the gate is open. `tell` tells of
+    it before, and `fail` fails."""
+
+    name = "parrot"
+    realtime = Realtime(deadline=5.0, slots=64)
+
+    async def run(self, ctx: Context, said: Said) -> Said:
+        if said.text.startswith("wait"):
+            await Talker.gate.wait()
+        if said.text == "tell":
+            await ctx.emit(Progress(message="tells"))
+        if said.text == "fail":
+            raise Permanent("was told to")
+        return said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -22,7 +23,8 @@ LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 100_000]
 
 
 class Listener:
-    """Says what it hears: `now` what it was handed, `then` what it received, as it must where it takes nothing now."""
+    """Says what it hears: `now` what it was handed and could answer at once, `late` what it could not, and `then` what it
+    received, as it must where it takes nothing now."""
 
     def __init__(self) -> None:
         self.takes = True
@@ -32,11 +34,11 @@ class Listener:
         await send({"type": "websocket.accept"})
 
         def hear(text: str) -> bool:
-            if self.takes:
-                begin(send({"type": "websocket.send", "text": f"now {text}"}))  # type: ignore[arg-type]
+            if self.takes and not say(f"now {text}"):
+                begin(send({"type": "websocket.send", "text": f"late {text}"}))  # type: ignore[arg-type]
             return self.takes
 
-        scope[LISTEN](hear)
+        say = scope[LISTEN](hear)
         while (message := await receive())["type"] == "websocket.receive":
             said = message.get("text") or message["bytes"].decode()
             await send({"type": "websocket.send", "text": f"then {said}"})
@@ -62,13 +64,24 @@ async def url(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await serving
 
 
-@pytest.mark.parametrize("compression", [None, "deflate"])
-async def test_a_text_of_any_length_is_handed_over_and_answered(url: str, compression: str | None) -> None:
+@pytest.mark.parametrize(("compression", "when"), [(None, "now"), ("deflate", "late")])
+async def test_a_text_of_any_length_is_handed_over_and_answered(url: str, compression: Any, when: str) -> None:
     async with connect(url, compression=compression) as socket:
         for text in ("ä" * length for length in LENGTHS):
             await socket.send(text)
 
-            assert await heard(socket) == f"now {text}"
+            assert await heard(socket) == f"{when} {text}"
+
+
+async def test_who_reads_nothing_is_not_answered_at_once_and_gets_all_in_order(url: str) -> None:
+    texts = [f"{number} {'x' * 60_000}" for number in range(200)]
+    async with connect(url, compression=None, max_queue=1) as socket, asyncio.timeout(20):
+        for text in texts:
+            await socket.send(text)
+        said = [(await heard(socket)).partition(" ") for _ in texts]
+
+    assert [text for _, _, text in said] == texts
+    assert {when for when, _, _ in said} == {"now", "late"}
 
 
 async def test_nothing_is_lost_where_frames_come_in_pieces_or_together(url: str) -> None:

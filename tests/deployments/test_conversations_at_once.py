@@ -1,0 +1,47 @@
+"""Turns that an agent answers at once: each leaves as it comes, in its order, and needs no more room than any other."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .driving import Socket
+from .talkers import Talker
+from .talking import Make, ledger, make, turn
+
+__all__ = ["ledger", "make"]
+
+
+async def test_turns_that_end_at_once_need_one_slot_and_no_line(make: Make) -> None:
+    socket = Socket(make("Parrot", slots=1, queue=0))
+    await socket.opened()
+    for text in ("wait", "one", "tell", "fail", "two"):
+        socket.say(turn(text, text))
+    Talker.gate.set()
+
+    frames = [await socket.frame() for _ in range(6)]
+
+    assert [(frame["type"], frame["id"]) for frame in frames] == [
+        ("output", "wait"),
+        ("output", "one"),
+        ("event", "tell"),
+        ("output", "tell"),
+        ("error", "fail"),
+        ("output", "two"),
+    ]
+    assert [frame["output"]["text"] for frame in frames if frame["type"] == "output"] == ["wait", "one", "tell", "two"]
+    assert frames[4]["error"]["detail"] == "was told to"
+
+
+async def test_where_the_client_reads_nothing_the_answers_wait_in_their_order(make: Make) -> None:
+    socket = Socket(make("Parrot"))
+    await socket.opened()
+    socket.reading.clear()
+    for text in ("one", "tell", "two"):
+        socket.say(turn(text, text))
+    await asyncio.sleep(0.01)
+    socket.reading.set()
+    socket.say(turn("three", "three"))
+
+    frames = [await socket.frame() for _ in range(5)]
+
+    assert [frame["id"] for frame in frames] == ["one", "tell", "tell", "two", "three"]
