@@ -61,12 +61,17 @@ class Replica:
         writer.close()  # as Serve's replicas do that end
 
 
-@asynccontextmanager
-async def balancer(folder: Path, port: int, replica: int, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A HAProxy as Serve starts it, with a folder of its configuration."""
+def configured(folder: Path, port: int, replica: int) -> Path:
+    """The configuration of a HAProxy, in a folder of its own."""
     folder.mkdir()
     config = folder / "haproxy.cfg"
     config.write_text(CONFIG.format(folder=folder, port=port, replica=replica))
+    return config
+
+
+@asynccontextmanager
+async def balancer(config: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A HAProxy as Serve starts it."""
     env = {**os.environ, "HAPROXY": str(haproxy())}
     process = await asyncio.create_subprocess_exec(WRAPPER, "-db", "-f", str(config), *arguments, env=env)
     try:
@@ -100,12 +105,12 @@ async def test_the_next_request_after_a_stream_goes_to_the_replicas_that_there_a
             for _ in range(2)
         ]
         async with old.listening() as replica:
-            first = await stack.enter_async_context(balancer(tmp_path / "a", port, replica))
+            first = await stack.enter_async_context(balancer(configured(tmp_path / "a", port, replica)))
             await until_it_answers(other, "old")
             stream = await stack.enter_async_context(http.stream("GET", "/stream"))
             replica = await stack.enter_async_context(new.listening())
             takeover = "-x", str(tmp_path / "a" / "socket"), "-sf", str(first.pid)
-            await stack.enter_async_context(balancer(tmp_path / "b", port, replica, *takeover))
+            await stack.enter_async_context(balancer(configured(tmp_path / "b", port, replica), *takeover))
             await until_it_answers(other, "new")
 
         old.end.set()

@@ -23,8 +23,8 @@ LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 100_000]
 
 
 class Listener:
-    """Says what it hears: `now` what it was handed and could answer at once, `late` what it could not, and `then` what it
-    received, as it must where it takes nothing now."""
+    """Says what it hears: `now` what it was handed and could answer at once, `late` what it could not, and `then` what
+    it received, as it must where it takes nothing now."""
 
     def __init__(self) -> None:
         self.takes = True
