@@ -29,7 +29,7 @@ def measure(url: str, agent: str, *, tasks: int, batch: int, rounds: int) -> dic
 
 
 def in_turn(urls: Sequence[str], agent: str, *, tasks: int, batch: int, rounds: int) -> list[dict[str, Any]]:
-    """The same of each Rubato, one after the other in every round: a machine's better and worse minutes are everybody's."""
+    """The same of each Rubato, one after the other in every round: all have the same minutes of a machine."""
     for url in urls:
         _round(url, agent, 2 * batch, batch)
     runs = [[_round(url, agent, tasks, batch) for url in urls] for _ in range(rounds)]
