@@ -265,31 +265,33 @@ class Conversation:
 
     # what goes
 
-    def _begin_next(self, ended: asyncio.Task[None] | None = None) -> None:
+    def _begin_next(self) -> None:
         """One turn after the other, as long as there are any."""
         self._running = turn = self._waiting.popleft() if self._waiting else None
         if turn is not None:
             answer = self._asked(turn) if turn.refusal is None else None
             if turn.told.ended:
-                asyncio.get_running_loop().call_soon(self._begin_next)  # by then its run has left its slot
+                self._begin_next_soon()
             else:
                 turn.task = begin(self._answer(turn, answer))
-                turn.task.add_done_callback(self._begin_next)  # by then a run that was cancelled has left its slot
+                turn.task.add_done_callback(self._begin_next_soon)
         elif self._leaving:
             self._close(RESTART, AGAIN)
+
+    def _begin_next_soon(self, ended: asyncio.Task[None] | None = None) -> None:
+        """In the loop's next turn: by then the run that ended, or was cancelled and ends at once, has left its slot."""
+        asyncio.get_running_loop().call_soon(self._begin_next)
 
     def _asked(self, turn: _Turn) -> Awaitable[Told] | None:
         """Begin the run of the turn. Returns what it comes to; None where that was there at once, and is sent."""
         try:
             told = self._desk.runs.begin(turn.ask)
-        except Exception as error:  # noqa: BLE001 - it is told like those of runs that take longer
+            if not isinstance(told, Told):
+                return told
+            turn.told.ended = self._said_now(frames.output(turn.id, output_data(told)))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the turn's task has to end in it
             return _known(error)
-        if not isinstance(told, Told):
-            return told
-        if not self._said_now(frames.output(turn.id, output_data(told))):
-            return _known(told)
-        turn.told.ended = True
-        return None
+        return None if turn.told.ended else _known(told)
 
     async def _answer(self, turn: _Turn, answer: Awaitable[Told] | None) -> None:
         try:
@@ -370,8 +372,11 @@ async def _end(*tasks: asyncio.Task[None] | None) -> None:
     await asyncio.wait(there)
 
 
-async def _known(outcome: Told | Exception) -> Told:
+async def _known(outcome: Told | BaseException) -> Told:
     """What there is already, for who awaits it."""
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    try:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+    finally:
+        del outcome  # an error knows this frame by now

@@ -13,6 +13,7 @@ WRAPPER = Path(__file__).with_name("haproxy.sh")
 PORTS = range(20_000, 30_000)  # clear of Ray's workers below, of Serve's replicas and of outgoing connections above
 HARD_STOP = 3600  # seconds for which a reloaded HAProxy carries the streams it had
 DRAIN = 5  # seconds for which a replica that stops still takes requests, until HAProxy knows
+RETRIES = 100  # of a request that nobody took, each with another replica
 FOLDER_LIMIT = 36  # bytes: what Linux allows a socket's path, less what Serve (56 of node id) and HAProxy append
 
 
@@ -71,6 +72,10 @@ def serve_env(folder: Path, ports: Ports, program: str | None, *, drain: float =
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count too, at a tenth of what its log lines cost
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(HARD_STOP),
+        # A connection that rested while another HAProxy took over is answered by the old one, whose replicas may all be
+        # gone: it tries each once, and then Serve's own proxy, which knows those that there are.
+        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+        "RAY_SERVE_HAPROXY_RETRIES": str(RETRIES),
         "RAY_SERVE_PORT_QUARANTINE_S": str(HARD_STOP + 30),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{drain:g}",
         **{f"RAY_SERVE_HAPROXY_{name}": str(folder / path) for name, path in paths.items()},

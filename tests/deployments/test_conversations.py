@@ -288,8 +288,8 @@ async def test_a_socket_that_comes_when_the_replica_ends_already_is_told_so(make
     assert await socket.closed() == 1012
 
 
-async def test_turns_that_interrupt_each_other_need_one_slot(make: Make) -> None:
-    socket = Socket(make(on_message="interrupt", slots=1))
+async def test_turns_that_interrupt_each_other_need_one_slot_and_no_line(make: Make) -> None:
+    socket = Socket(make(on_message="interrupt", slots=1, queue=0))
     await socket.opened()
     for n in range(5):
         socket.say(turn(f"{n}", "wait"))

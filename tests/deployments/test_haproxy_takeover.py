@@ -23,6 +23,7 @@ global
 defaults
     mode http
     option redispatch 1
+    option idle-close-on-response
     retry-on conn-failure
     timeout connect 5s
     timeout client 60s
@@ -45,10 +46,12 @@ class Replica:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
-        """On this port; from then on it refuses."""
+        """On this port; from then on it refuses, and goes on with what it has."""
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        async with server:
+        try:
             yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ class Load:
                 yield
             finally:
                 self._over.set()
+
+    @asynccontextmanager
+    async def resting(self, number: int) -> AsyncIterator[None]:
+        """So many callers who ask, and ask again on the way out, each over the connection that it has kept."""
+        kept = httpx.Limits(keepalive_expiry=None)
+        async with AsyncExitStack() as stack:
+            clients = [httpx.AsyncClient(**self._client, limits=kept) for _ in range(number)]
+            for client in clients:
+                await stack.enter_async_context(client)
+            self.calls += await asyncio.gather(*(self.ask(client, 0.0) for client in clients))
+            yield
+            self.calls += [await self.ask(client, 0.0) for client in clients]
 
     async def many(self, number: int, seconds: Span, **headers: str) -> list[Call]:
         """So many requests at once."""

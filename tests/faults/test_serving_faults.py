@@ -241,17 +241,18 @@ async def test_who_kills_a_replica_breaks_the_requests_that_are_in_it_and_no_oth
 async def test_a_new_version_under_load_takes_over_without_a_failed_request(
     loaded: Loaded, cluster: Cluster, rubato: Background
 ) -> None:
-    load, old = loaded(), replicas(cluster)
+    load, resting, old = loaded(), loaded(), replicas(cluster)
 
-    async with load.going(short=6, long=4, streams=3):
+    async with resting.resting(4), load.going(short=6, long=4, streams=3):
         await until(lambda: load.latest() == old)
         await asyncio.to_thread(deploy, None, {"answerer": app(rubato.folder, "answerer")})
         await until(lambda: old.isdisjoint(replicas(cluster)))
         await more(load)
 
     assert await ongoing("answerer") == 0
-    assert load.failed() == []
+    assert load.failed() == resting.failed() == []
     assert len(load.latest() - old) == REPLICAS
+    assert {call.pid for call in resting.calls[4:]} <= replicas(cluster) - old
 
 
 @pytest.mark.parametrize(
