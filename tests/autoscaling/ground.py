@@ -41,7 +41,7 @@ class Ground:
 
     @property
     def turn(self) -> Path:
-        """The file that a machine locks while it comes up."""
+        """The file that a machine locks while it comes up, and in which it leaves its ports."""
         return self.folder / "turn"
 
     def log(self, id: str) -> Path:

@@ -136,6 +136,7 @@ def autoscaled(kinds: Sequence[Rented] = KINDS, *, notice: float = NOTICE, **env
         id = secrets.token_hex(16)
         port, metrics = free_ports(2)
         ground = Ground(Path(kept, "ground"))
+        ground.turn.write_text(f"{port} {metrics}\n")
         token = Path(kept, "token")
         raylocal.make_token(token)
         own = {**_settings(notice, metrics), **env}

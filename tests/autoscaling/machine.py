@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from ray._private.parameter import RayParams
 
@@ -54,9 +54,9 @@ def launch(wanted: Wanted, id: str, kind: str, log: Path) -> subprocess.Popen[by
 
 def run(wanted: Wanted) -> None:
     """Start the node, and end with it: when one of its processes dies the others are of no use."""
-    with Path(wanted.turn).open("a") as turn:
+    with Path(wanted.turn).open("a+") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # nodes of one session that start together give their sockets the same names
-        node = Head(_params(wanted), head=not wanted.gcs, shutdown_at_exit=True, spawn_reaper=False)
+        node = Head(_params(wanted, _own_ports(turn)), head=not wanted.gcs, shutdown_at_exit=True, spawn_reaper=False)
     if not wanted.gcs:
         wanted.ready.touch()
     while not (dead := node.dead_processes()):
@@ -64,8 +64,18 @@ def run(wanted: Wanted) -> None:
     sys.exit(f"ended: {', '.join(str(kind) for kind, _ in dead)}")
 
 
-def _params(wanted: Wanted) -> RayParams:
-    listen, metrics, export, runtime_env = free_ports(4)
+def _own_ports(turn: TextIO) -> list[int]:
+    """Ports that no machine before was given: its agents may not listen yet, and a node ends with one that cannot."""
+    turn.seek(0)
+    given = set(map(int, turn.read().split()))
+    while not given.isdisjoint(ports := free_ports(4)):
+        continue
+    print(*ports, file=turn, flush=True)
+    return ports
+
+
+def _params(wanted: Wanted, ports: list[int]) -> RayParams:
+    listen, metrics, export, runtime_env = ports
     others = {name: value for name, value in wanted.resources.items() if name not in ("CPU", "GPU")}
     role = (
         {"gcs_address": wanted.gcs, "webui": ""}
