@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import secrets
 from dataclasses import replace
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -172,21 +175,23 @@ def test_a_day_of_chance_costs_less_than_on_demand(seed: int) -> None:
     assert bill.cost < 0.7 * other.cost
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([(2.0, 1.0, 1), (0.3, 20.0, 1), (8.0, 0.5, 4), (1.0, 10.0, 8)]))
-def test_a_noisy_demand_starts_few_workers(seed: int, load: tuple[float, float, int]) -> None:
-    """Of as many as the tasks keep busy on average: what comes by chance is served by workers that are there."""
+@pytest.mark.parametrize("load", [(2.0, 1.0, 1), (0.3, 20.0, 1), (8.0, 0.5, 4), (1.0, 10.0, 8)])
+def test_a_noisy_demand_starts_few_workers(load: tuple[float, float, int]) -> None:
+    """Of as many as the tasks keep busy on average: what comes by chance is served by workers that are there. Of one
+    such demand chance may make anything, so this is the mean of six."""
     rate, seconds, slots = load
-    cluster = Cluster(
-        [Agent("a", slots)], [CPU, SPOT], by_chance("a", rate, 600, seconds, seed), rules=Rules(1024, 60, 30)
-    )
+    starts, first = [], int(os.environ.get("RUBATO_SEED") or secrets.randbits(32))
+    print(f"RUBATO_SEED={first}")
+    for seed in range(first, first + 6):
+        tasks = by_chance("a", rate, 600, seconds, seed)
+        cluster = Cluster([Agent("a", slots)], [CPU, SPOT], tasks, rules=Rules(1024, 60, 30))
 
-    cluster.run(900)
+        cluster.run(900)
 
-    bill = check(cluster)
-    busy = rate * seconds / slots
-    assert bill.starts <= 8 + 4 * busy
-    assert bill.ends == bill.starts
+        bill = check(cluster)
+        assert bill.ends == bill.starts
+        starts.append(bill.starts)
+    assert mean(starts) <= 6 + 4 * rate * seconds / slots
 
 
 skies = st.sampled_from(["fine", "refused", "hangs", "taken"])
