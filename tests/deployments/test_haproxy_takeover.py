@@ -13,6 +13,7 @@ import pytest
 
 from deployments.ingress import WRAPPER, free_ports, haproxy
 
+# Only on Linux: that it is found there, test_ingress.py asserts, so that CI does not skip this.
 pytestmark = pytest.mark.skipif(haproxy() is None, reason="Ray brings no HAProxy here")
 
 STREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -33,9 +33,12 @@ class Listener:
         await receive()
         await send({"type": "websocket.accept"})
 
+        async def say_later(text: str) -> None:
+            await send({"type": "websocket.send", "text": text})
+
         def hear(text: str) -> bool:
             if self.takes and not say(f"now {text}"):
-                begin(send({"type": "websocket.send", "text": f"late {text}"}))  # type: ignore[arg-type]
+                begin(say_later(f"late {text}"))
             return self.takes
 
         say = scope[LISTEN](hear)
