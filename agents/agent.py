@@ -107,7 +107,6 @@ def write_output(agent: type[Agent[Any, Any]], output: Any) -> str:
     """The output as JSON text, as its schema has it. Raises InvalidOutput where it is not of the declared type."""
     kind = output_type(agent)
     try:
-        values.decode(kind, values.encode(kind, output))
         return values.publish(kind, output)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         detail = "; ".join(problems(error)) if isinstance(error, ValidationError) else str(error)

@@ -79,7 +79,7 @@ class reading_from:
     def __enter__(self) -> None:
         self._token = _current.set(self._store)
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object = None, error: BaseException | None = None, traceback: object = None) -> None:
         _current.reset(self._token)
 
 

@@ -13,7 +13,7 @@ DRAWN = 64  # ids for which they are drawn at once: a system call for each takes
 
 _lock = threading.Lock()
 _last = 0
-_noise: list[str] = []  # in hexadecimal, each for one id
+_noise: list[str] = []  # each the end of one id
 
 
 def new_id() -> str:
@@ -22,13 +22,14 @@ def new_id() -> str:
     # 48 bits of milliseconds and 12 bits of their fraction, as RFC 9562 6.2 method 3 has it.
     now = time.time_ns() * 4096 // 1_000_000
     with _lock:
-        _last = now = max(now, _last + 1)
+        if now <= _last:
+            now = _last + 1
+        _last = now
         if not _noise:
             _draw()
         noise = _noise.pop()
-    moment = f"{now:015x}"  # by hand: a UUID object takes six times as long
-    variant = "89ab"[int(noise[0], 16) & 3]
-    return f"{moment[:8]}-{moment[8:12]}-7{moment[12:]}-{variant}{noise[1:4]}-{noise[4:]}"
+    moment = (now << 4).to_bytes(8).hex()  # by hand: a UUID object takes ten times as long
+    return f"{moment[:8]}-{moment[8:12]}-7{moment[12:15]}{noise}"
 
 
 def derived_id(*parts: str) -> str:
@@ -62,7 +63,9 @@ def is_id(text: str) -> bool:
 
 def _draw() -> None:
     drawn = os.urandom(NOISE * DRAWN).hex()
-    _noise.extend(drawn[at : at + 2 * NOISE] for at in range(0, len(drawn), 2 * NOISE))
+    for at in range(0, len(drawn), 2 * NOISE):
+        variant = "89ab"[int(drawn[at], 16) & 3]
+        _noise.append(f"-{variant}{drawn[at + 1 : at + 4]}-{drawn[at + 4 : at + 2 * NOISE]}")
 
 
 def _begin_anew() -> None:

@@ -34,6 +34,7 @@ from .waits import TIMED_OUT, Call, Waits
 
 T = TypeVar("T")
 _step: ContextVar[StepId | None] = ContextVar("rubato_step", default=None)
+_UNPARKED = Branches(time.time, lambda waits: None)  # of all runs whose hosts cannot wait: no branch of theirs does
 
 
 class RunContext:
@@ -65,7 +66,7 @@ class RunContext:
         self._live = live
         self._place = place
         self._guest = place is not None and place.guest
-        self._branches = waits.branches if waits else Branches(time.time, lambda waits: None)
+        self._branches = waits.branches if waits else _UNPARKED
         self._cursor = Cursor()
         self._emits: defaultdict[StepId | None, int] = defaultdict(int)
         self._began = time.monotonic()

@@ -41,8 +41,15 @@ def decode(kind: Any, text: str | bytes) -> Any:
 
 
 def publish(kind: Any, value: Any) -> str:
-    """`value` as a reader of its JSON Schema expects it: by alias, and with what it computes."""
-    return adapter(kind).serializer.to_json(value, warnings=False, by_alias=True).decode()
+    """`value` as a reader of its JSON Schema expects it: by alias, and with what it computes.
+
+    Raises ValueError where it has no JSON form, and pydantic.ValidationError where that is not one of the kind.
+    """
+    known = adapter(kind)  # and not through `encode` and `decode`: each answer comes along here
+    text = known.serializer.to_json(value, warnings=False, by_alias=False, round_trip=kind is not Any)
+    refuse_constants(text)
+    known.validator.validate_json(text, by_alias=False, by_name=True)
+    return known.serializer.to_json(value, warnings=False, by_alias=True).decode()
 
 
 def receive(kind: Any, text: str | bytes) -> Any:

@@ -26,7 +26,6 @@ from .gateway.headers import idempotency_key
 from .gateway.sessions import keyed_by, session_of
 from .gateway.submitting import Order, submission
 from .prefer import NONE, TIMEOUT, Preference, before_serve, preference
-from .recording import Telling
 from .runs import Ask
 from .subagents import SubAsk
 
@@ -81,12 +80,12 @@ class Asking:
         keeps = (question, oldest, joins)
         return Ask(head.task_id, given, patience, *keeps, task, tenant=tenant, session=session), body
 
-    def turn(self, caller: Caller, session: str, frame: Input, telling: Telling) -> Ask:
+    def turn(self, caller: Caller, session: str, frame: Input) -> Ask:
         """What a turn of a conversation asks for; it becomes no task. Raises InvalidInput, Refused."""
         given = self._input(frame.input.encode()) if frame.given is UNREAD else frame.given
         policy, tenant = self._policy, caller.tenant
         question = values.digest((tenant, given, session)) if policy.cache_ttl > 0 else ""
-        return Ask(new_id(), given, policy.deadline, question, telling=telling, tenant=tenant, session=session)
+        return Ask(new_id(), given, policy.deadline, question, tenant=tenant, session=session)
 
     def sub(self, asked: SubAsk) -> Ask:
         """What the run of another agent asks for. Raises InvalidInput."""

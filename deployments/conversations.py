@@ -36,7 +36,7 @@ POLICY, TOO_BIG, BROKEN, RESTART = 1008, 1009, 1011, 1012  # close codes of RFC 
 NOT_LET_IN = "the key is not good any more"
 AGAIN = "this replica ends; connect again"
 
-AskOf = Callable[[Input, Telling], Ask]  # raises what is wrong with the input
+AskOf = Callable[[Input], Ask]  # raises what is wrong with the input
 
 
 class Access(NamedTuple):
@@ -75,35 +75,27 @@ class Desk:
             conversation.leave()
 
 
-class _Frames:
-    """Where the run of a turn tells what happens: it goes out at once, and the run waits while its reader is slow."""
+class _Turn(Telling):
+    """One input and its answer. What its run tells goes out at once, and the run waits while its reader is slow."""
 
-    def __init__(self, id: str, say: Callable[[str], Awaitable[None]]) -> None:
-        self._id = id
+    def __init__(self, id: str, ask: Ask, say: Callable[[str], Awaitable[None]]) -> None:
+        super().__init__()
+        self.id = id
+        self.ask = ask
         self._say = say
-        self.ended = False  # the turn has its answer
+        self.ended = False  # it has its answer
+        self.task: asyncio.Task[None] | None = None  # once it runs
+        self.refusal: Problem | None = None  # why it is to end without an answer
 
     async def put(self, event: Event) -> None:
         if self.ended:
             return  # what a run still says that was cancelled is dropped
         self.ended = event.type in frames.LAST
-        await self._say(frames.told(self._id, event))
-
-
-class _Turn:
-    """One input and its answer. What its ask knows does not know it: else the garbage would have to be collected."""
-
-    def __init__(self, id: str, ask: Ask, told: _Frames, telling: Telling) -> None:
-        self.id = id
-        self.ask = ask
-        self.told = told
-        self.telling = telling
-        self.task: asyncio.Task[None] | None = None  # once it runs
-        self.refusal: Problem | None = None  # why it is to end without an answer
+        await self._say(frames.told(self.id, event))
 
     def cancel(self, why: str) -> None:
         """End it, unless it has an answer."""
-        if not self.told.ended and self.refusal is None:
+        if not self.ended and self.refusal is None:
             self.refusal = frames.canceled(why)
             if self.task is not None:
                 self.task.cancel()
@@ -226,7 +218,7 @@ class Conversation:
 
     def _take(self, frame: Input) -> None:
         """Begin the turn, now or later. Raises BadFrame."""
-        others = self._turns
+        others = [] if self._running is None else self._turns  # none waits where none runs
         interrupts = bool(others) and self._is_to_interrupt(frame, others)
         turn = self._turn(frame)
         if interrupts:
@@ -250,9 +242,7 @@ class Conversation:
     def _turn(self, frame: Input) -> _Turn:
         try:
             self._access.again()
-            told = _Frames(frame.id, self._say)
-            telling = Telling(told.put)  # a turn has one attempt: nobody needs to be told that it begins
-            return _Turn(frame.id, self._ask(frame, telling), told, telling)
+            return _Turn(frame.id, self._ask(frame), self._say)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the key or the input
             if isinstance(error, Refused) and error.problem.status in (401, 403):
                 self._close(POLICY, error.problem.title)
@@ -261,44 +251,45 @@ class Conversation:
     @property
     def _turns(self) -> list[_Turn]:
         """Those that have no answer yet."""
-        return [turn for turn in (self._running, *self._waiting) if turn is not None and not turn.told.ended]
+        return [turn for turn in (self._running, *self._waiting) if turn is not None and not turn.ended]
 
     # what goes
 
     def _begin_next(self) -> None:
         """One turn after the other, as long as there are any."""
-        self._running = turn = self._waiting.popleft() if self._waiting else None
-        if turn is not None:
+        self._running = None
+        while self._waiting:
+            self._running = turn = self._waiting.popleft()
             answer = self._asked(turn) if turn.refusal is None else None
-            if turn.told.ended:
-                self._begin_next_soon()
-            else:
+            if not turn.ended:
                 turn.task = begin(self._answer(turn, answer))
                 turn.task.add_done_callback(self._begin_next_soon)
-        elif self._leaving:
+                return
+            self._running = None
+        if self._leaving:
             self._close(RESTART, AGAIN)
 
-    def _begin_next_soon(self, ended: asyncio.Task[None] | None = None) -> None:
+    def _begin_next_soon(self, ended: asyncio.Task[None]) -> None:
         """In the loop's next turn: by then the run that ended, or was cancelled and ends at once, has left its slot."""
         asyncio.get_running_loop().call_soon(self._begin_next)
 
     def _asked(self, turn: _Turn) -> Awaitable[Told] | None:
         """Begin the run of the turn. Returns what it comes to; None where that was there at once, and is sent."""
         try:
-            told = self._desk.runs.begin(turn.ask)
+            told = self._desk.runs.begin(turn.ask, turn)
             if not isinstance(told, Told):
                 return told
-            turn.told.ended = self._said_now(frames.output(turn.id, output_data(told)))
+            turn.ended = self._said_now(frames.output(turn.id, output_data(told)))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the turn's task has to end in it
             return _known(error)
-        return None if turn.told.ended else _known(told)
+        return None if turn.ended else _known(told)
 
     async def _answer(self, turn: _Turn, answer: Awaitable[Told] | None) -> None:
         try:
             if answer is not None:
                 turn.refusal = await self._tell(turn, answer)
             if turn.refusal is not None:
-                turn.told.ended = True
+                turn.ended = True
                 await self._say(frames.failed(turn.id, turn.refusal))
         except Exception:  # noqa: BLE001 - the log has it
             self._broke()
@@ -306,7 +297,7 @@ class Conversation:
     async def _tell(self, turn: _Turn, answer: Awaitable[Told]) -> Problem | None:
         """Tell what happens in the turn. Returns why it ended without an answer."""
         try:
-            ended = await tell(answer, turn.telling)
+            ended = await tell(answer, turn)
         except asyncio.CancelledError:
             if turn.refusal is None:
                 raise

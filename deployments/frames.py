@@ -65,8 +65,9 @@ class Reader:
                 found = self._turn(text, extra="forbid")
             except ValueError:
                 return read(text)  # and say what is wrong
-            if _id(found["id"]) is not None:
-                return Input(found["id"], "", found["input"])
+            id = found["id"]
+            if 0 < len(id) <= KEY_LIMIT and (id.isascii() or _id(id) is not None):
+                return Input(id, "", found["input"])
         return read(text)
 
 

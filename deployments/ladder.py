@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 
-class Rung(Enum):
+class Rung(StrEnum):
     """What becomes of a request."""
 
     CACHED = "cached"  # an answer that is still fresh
@@ -41,6 +41,9 @@ class Door(NamedTuple):
     def wait(self) -> float:
         """After how long a slot is free for one more in the queue, on average."""
         return self.service * (self.waiting + 1) / self.slots
+
+
+FREE = Door(free=1)  # where a slot is free, and nothing is kept, nothing else is asked
 
 
 def admit(door: Door) -> Rung:

@@ -24,13 +24,13 @@ from cluster.task import Task
 from .answers import CACHE_BYTES, Answer, Answers
 from .eager import begin
 from .here import Here
-from .ladder import Door, Rung, admit, late
+from .ladder import FREE, Door, Rung, admit, late
 from .measures import Measures, why
 from .promotion import Promoter
-from .recording import Silence
-from .runs import Ask, Run, of_agent, seen, written
+from .recording import Silence, Telling
+from .runs import Ask, Run, agents_own, seen, written
 from .slots import Slots
-from .subagents import Reach, Subagents
+from .subagents import Reach
 from .told import NoRoom, Told, kind_of, passed
 
 WATCH_SECONDS = 2.0
@@ -88,22 +88,22 @@ class LiveRuns:
         self._lead = LEAD
         self._arrived = 0
 
-    async def answer(self, ask: Ask) -> Told:
-        """The best answer that there is in time. Raises what the agent raised where it is a RubatoError, RunBroke where
-        it is not, and InvalidOutput; Overloaded where there is no room, and at the deadline DeadlinePassed; Unavailable
-        where nobody knows whether the run goes on as a task.
+    async def answer(self, ask: Ask, telling: Telling | None = None) -> Told:
+        """The best answer that there is in time; `telling` hears of the steps and events of its run. Raises what the
+        agent raised where it is a RubatoError, RunBroke where it is not, and InvalidOutput; Overloaded where there is
+        no room, and at the deadline DeadlinePassed; Unavailable where nobody knows whether the run goes on as a task.
 
         A run that nobody waits for any more is cancelled, and that is not waited for: a plain function that runs in a
         thread cannot be interrupted.
         """
-        told = self.begin(ask)
+        told = self.begin(ask, telling)
         return told if isinstance(told, Told) else await told
 
-    def begin(self, ask: Ask) -> Told | Coming:
+    def begin(self, ask: Ask, telling: Telling | None = None) -> Told | Coming:
         """As `answer`: what it gives, where that is there at once, and else what to await for it, now."""
         began = monotonic()
         try:
-            told = self._best(ask, began + ask.patience)
+            told = self._best(ask, telling, began + ask.patience)
         except Exception as error:
             self._failed(error)
             raise
@@ -122,27 +122,23 @@ class LiveRuns:
         return told
 
     def _answered(self, told: Told, began: float) -> None:
-        """Count it, once the caller was told: Ray's metrics take their time."""
-        asyncio.get_running_loop().call_soon(self._measures.answered, told.rung.value, monotonic() - began)
+        self._measures.answered(told.rung, monotonic() - began)
 
     def _failed(self, error: Exception) -> None:
-        asyncio.get_running_loop().call_soon(self._measures.failed, kind_of(error))
+        self._measures.failed(kind_of(error))
 
-    def _best(self, ask: Ask, ends: float) -> Told | Coming:
-        fresh = self._find(ask, self._policy.cache_ttl)
-        door = self._door(ask, fresh=fresh is not None)
-        rung = admit(door)
-        if fresh is not None:
+    def _best(self, ask: Ask, telling: Telling | None, ends: float) -> Told | Coming:
+        if (fresh := self._find(ask, self._policy.cache_ttl)) is not None:
             return _kept(Rung.CACHED, *fresh)
-        run = self._shared.get(_question(ask)) if ask.joins else None
-        if run is not None:
+        if ask.joins and (run := self._shared.get(_question(ask))) is not None:
             self._measures.joined()
-        else:
-            self._arrived += 1
-            if rung in (Rung.RUN, Rung.QUEUE):
-                run = self._begin(ask, ends)
-        if run is None:
+            return self._follow(run, ask, ends)
+        self._arrived += 1
+        door = self._door(ask)
+        rung = admit(door)
+        if rung is not Rung.RUN and rung is not Rung.QUEUE:
             return self._without_run(rung, door, ask, ends)
+        run = self._begin(ask, telling, ends)
         if run.task.done():  # it had nothing to wait for
             return Told(run.output(), Rung.RUN, run.task_id)
         return self._follow(run, ask, ends)
@@ -200,17 +196,21 @@ class LiveRuns:
 
     # the run
 
-    def _begin(self, ask: Ask, ends: float) -> Run:
+    def _begin(self, ask: Ask, telling: Telling | None, ends: float) -> Run:
         """Start a run: in a slot that is free, or when one is."""
-        run = Run(self._agent.name, ask, ends)
+        run = Run(self._agent.name, ask, ends, self._reach, telling)
         run.has_slot = self._slots.take()
         self._runs.add(run)
-        if ask.telling:
-            ask.telling.open()
-        if ask.joins and not ask.telling:  # one that is told goes no faster than its listener, who may be slow, or gone
-            self._shared[_question(ask)] = run
+        if telling:
+            telling.open()
+        elif ask.joins:  # one that is told goes no faster than its listener, who may be slow, or gone
+            run.shared = _question(ask)
+            self._shared[run.shared] = run
         run.task = begin(self._compute(run, ask))
-        run.task.add_done_callback(partial(self._ended, run, _question(ask)))
+        if run.task.done():
+            self._leaves(run)
+        else:
+            run.task.add_done_callback(partial(self._ended, run))
         return run
 
     async def _compute(self, run: Run, ask: Ask) -> bytes:
@@ -220,10 +220,10 @@ class LiveRuns:
         began = monotonic()
         facts = RunFacts(Mode.REALTIME, ask.task_id, run.ends - began, 1, ask.tenant, 0, ask.session)
         leave, artifacts = run.left if run.becomes else None, self._artifacts(ask.tenant)
-        run.subagents = live = Subagents(run, self._reach)
-        hosts = (None, leave, live, self._keeper(ask), self._here)
+        hosts = (None, leave, run, self._keeper(ask), self._here)
         run.context = RunContext(facts, Journal(), run.recorder, artifacts, *hosts)
-        output = await of_agent(run.name, self._agent.run(run.context, ask.given), artifacts)
+        with agents_own(run.name, artifacts):
+            output = await self._agent.run(run.context, ask.given)
         text = written(type(self._agent), output)
         took = monotonic() - began
         self._service += (took - self._service) * (SMOOTH if self._service else 1.0)
@@ -244,7 +244,7 @@ class LiveRuns:
         finally:
             run.waiters -= 1
             if not run.waiters and not run.task.done() and run.move is None:
-                self._give_up(run, _question(ask))
+                self._give_up(run)
 
     def _early(self, run: Run, ask: Ask) -> float:
         """How many seconds before the deadline what comes in place of the run's answer is begun."""
@@ -287,24 +287,27 @@ class LiveRuns:
         self._lead = max(took, self._lead + (took - self._lead) * SMOOTH)  # those that leave together take longest
         return task
 
-    def _give_up(self, run: Run, question: str) -> None:
+    def _give_up(self, run: Run) -> None:
         self._left.add(run)
-        self._unshare(run, question)
+        self._unshare(run)
         run.task.cancel()
 
-    def _ended(self, run: Run, key: str, task: asyncio.Task[bytes]) -> None:
+    def _ended(self, run: Run, task: asyncio.Task[bytes]) -> None:
+        self._leaves(run)
+        seen(task)
+        run.ring()
+
+    def _leaves(self, run: Run) -> None:
         if run.has_slot:
             self._slots.give_back()
         self._runs.discard(run)
         self._left.discard(run)
-        self._unshare(run, key)
+        self._unshare(run)
         run.context = run.subagents = None  # which know the run: the collector of garbage would have to find them
-        seen(task)
-        run.ring()
 
-    def _unshare(self, run: Run, key: str) -> None:
-        if self._shared.get(key) is run:
-            del self._shared[key]
+    def _unshare(self, run: Run) -> None:
+        if run.shared and self._shared.get(run.shared) is run:
+            del self._shared[run.shared]
 
     # what there is in its place
 
@@ -321,12 +324,13 @@ class LiveRuns:
         left = min(self._policy.simple_time, ends - monotonic())
         facts = RunFacts(Mode.REALTIME, new_id(), left, tenant=ask.tenant, session=ask.session)
         hosts = (None, None, None, self._keeper(ask), self._here)
-        context = RunContext(facts, Journal(), Silence(), self._artifacts(ask.tenant), *hosts)
+        artifacts = self._artifacts(ask.tenant)
+        context = RunContext(facts, Journal(), Silence(), artifacts, *hosts)
         self._simple += 1
         try:
             async with asyncio.timeout(left):
-                simply = self._agent.simple(context, ask.given)
-                output = await of_agent(self._agent.name, simply, self._artifacts(ask.tenant))
+                with agents_own(self._agent.name, artifacts):
+                    output = await self._agent.simple(context, ask.given)
             return None if output is None else written(type(self._agent), output)
         except TimeoutError:
             return None
@@ -344,12 +348,12 @@ class LiveRuns:
             return None
         return SessionKeeper(self._sessions, (ask.tenant, self._agent.name, ask.session))
 
-    def _door(self, ask: Ask, *, fresh: bool) -> Door:
+    def _door(self, ask: Ask) -> Door:
+        """What there is for a request for which there is no fresh answer."""
         policy, slots = self._policy, self._slots
-        if slots.free > 0:  # nothing else is asked then
-            return Door(fresh=fresh, free=slots.free)
+        if slots.free > 0:
+            return FREE
         return Door(
-            fresh=fresh,
             stale=self._find(ask, self._stale) is not None,
             simple=self._may_be_simple,
             task=ask.task is not None,

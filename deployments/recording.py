@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
 
 from agents.events import Emitted
 from agents.journal import StepId, StepRecord
@@ -29,19 +29,17 @@ class Silence:
         return
 
 
-Put = Callable[[Event], Awaitable[None]]
-
-
-class Telling:
+class Telling(ABC):
     """A recorder that numbers what happens from 0 and puts it somewhere, in order."""
 
-    def __init__(self, put: Put, first: Callable[[Event], None] | None = None) -> None:
-        """`first` takes the first event, for which there is always room; None: that the run begins nobody is told."""
-        self._put = put
-        self._first = first
+    def __init__(self) -> None:
         self._next = 0
         self._over = False
-        self._turn = asyncio.Lock()
+        self._turn: asyncio.Lock | None = None  # of those who put, once there are any
+
+    @abstractmethod
+    async def put(self, event: Event) -> None:
+        """Take an event; none comes before this returns."""
 
     @property
     def begun(self) -> bool:
@@ -49,13 +47,8 @@ class Telling:
         return self._next > 0
 
     def open(self) -> None:
-        """The run is accepted: tell the first event, where it is wanted and was not told."""
-        if self.begun:
-            return
-        if self._first is None:
-            self._next = 1
-        else:
-            self._first(self._numbered("attempt.started", "{}", "", None))
+        """The run is accepted: that it begins is event 0, told or not."""
+        self._next = self._next or 1
 
     async def may_start(self) -> None:
         return
@@ -75,17 +68,35 @@ class Telling:
         self._over = True
 
     async def _tell(self, type: str, data: str = "{}", *, step: str = "", at: float | None = None) -> None:
+        if self._turn is None:
+            self._turn = asyncio.Lock()
         await self._turn.acquire()
         try:
             if not self._over:
-                await self._put(self._numbered(type, data, step, at))
+                await self.put(self._numbered(type, data, step, at))
         finally:
             self._turn.release()
 
-    def _numbered(self, type: str, data: str, step: str, at: float | None) -> Event:
+    def _numbered(self, type: str, data: str = "{}", step: str = "", at: float | None = None) -> Event:
         event = Event(self._next, type, time.time() if at is None else at, 1, step or None, data)
         self._next += 1
         return event
+
+
+class Queued(Telling):
+    """Puts what happens in a queue, first that the run begins."""
+
+    def __init__(self, queue: asyncio.Queue[Event | None]) -> None:
+        """The queue has room for one event, at least."""
+        super().__init__()
+        self._queue = queue
+
+    async def put(self, event: Event) -> None:
+        await self._queue.put(event)
+
+    def open(self) -> None:
+        if not self.begun:
+            self._queue.put_nowait(self._numbered("attempt.started"))
 
 
 class Movable:

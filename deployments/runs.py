@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn
@@ -18,11 +17,12 @@ from agents.errors import InvalidOutput
 from agents.failures import failed_step, foremost
 from agents.ids import new_id
 from agents.running import RunContext
+from agents.waits import Call
 from cluster.attempt import Why
 from cluster.task import Submission, Task
 
 from .recording import Movable, Silence, Telling
-from .subagents import Subagents
+from .subagents import Reach, Subagents
 
 OUTPUT_LIMIT = 1024 * 1024  # bytes
 _SILENCE = Silence()
@@ -46,8 +46,7 @@ class Ask(NamedTuple):
 
     `key` tells this question from others where answers are kept ('': this one is not), and one of at most `oldest`
     seconds will do. With `joins` it may share a run with equal ones. `task` is what its run may become, where the
-    caller takes a task. `telling` hears of the steps and events. `depth` counts the runs that called one another. The
-    run may be a turn of a `session`.
+    caller takes a task. `depth` counts the runs that called one another. The run may be a turn of a `session`.
     """
 
     task_id: str
@@ -57,7 +56,6 @@ class Ask(NamedTuple):
     oldest: float = math.inf
     joins: bool = False
     task: Submission | None = None
-    telling: Telling | None = None
     tenant: str = ""
     depth: int = 0
     session: str | None = None
@@ -67,7 +65,8 @@ class Run:
     """Goes on until it ends, leaves for the background, or nobody waits for it any more. Its deadline is that of
     whoever waits longest."""
 
-    def __init__(self, name: str, ask: Ask, ends: float) -> None:
+    def __init__(self, name: str, ask: Ask, ends: float, reach: Reach, telling: Telling | None = None) -> None:
+        """`telling` hears of its steps and events."""
         self.name = name  # the agent's
         self.tenant = ask.tenant
         self.task_id = ask.task_id
@@ -75,15 +74,17 @@ class Run:
         self.ends = ends
         self.began = time.time()
         self.becomes = ask.task  # where it leaves; None: it may not
-        self.recorder: Movable | Telling | Silence = Movable(ask.telling) if ask.task else ask.telling or _SILENCE
+        self.recorder: Movable | Telling | Silence = Movable(telling) if ask.task else telling or _SILENCE
         self.task: asyncio.Task[bytes]
         self.context: RunContext | None = None  # once it runs
-        self.subagents: Subagents | None = None
+        self.subagents: Subagents | None = None  # once it has called any
+        self.shared = ""  # the question under which others may join it
         self.wants = ""  # why it is to leave
         self.move: asyncio.Task[Task | None] | None = None  # its way to the background
         self.canceled = False  # by the ledger, once it is a task
         self.waiters = 0
         self.has_slot = False
+        self._reach = reach
         self._bells: list[asyncio.Future[None]] = []
 
     @property
@@ -94,6 +95,12 @@ class Run:
     def remaining(self) -> float:
         """Seconds until nobody waits for it any more."""
         return max(0.0, self.ends - monotonic())
+
+    async def call(self, call: Call, child_id: str) -> str | None:
+        """As agents.host.Live has it."""
+        if self.subagents is None:
+            self.subagents = Subagents(self, self._reach)
+        return await self.subagents.call(call, child_id)
 
     def reach(self, ends: float) -> None:
         """Somebody waits for it until then."""
@@ -142,18 +149,25 @@ class Run:
     def output(self) -> bytes:
         """The output as JSON, of a run that has ended. Raises what came of it instead."""
         if self.task.cancelled():
+            seen(self.task)
             raise RunBroke(f"Agent {self.name!r} cancelled its own run.")
         return self.task.result()
 
 
-async def of_agent(name: str, code: Awaitable[Any], artifacts: ArtifactStore) -> Any:
-    """What the agent's code gives. Raises what it raised where that is a RubatoError, and RunBroke where it is not."""
-    with reading_from(artifacts):
-        try:
-            return await code
-        # Somebody else's code; an exit raised in it would end every run of this replica.
-        except (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
-            raise _told(name, error) from None
+class agents_own(reading_from):
+    """A block of the agent's own code. It raises what that raised where it is a RubatoError, and else RunBroke: an exit
+    would end every run of this replica."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str, artifacts: ArtifactStore) -> None:
+        super().__init__(artifacts)
+        self._name = name
+
+    def __exit__(self, kind: object = None, error: BaseException | None = None, traceback: object = None) -> None:
+        super().__exit__()
+        if isinstance(error, (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt)):
+            raise _told(self._name, error) from None
 
 
 def written(agent: type[Agent[Any, Any]], output: Any) -> bytes:

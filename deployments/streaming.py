@@ -18,7 +18,7 @@ from .ladder import Rung
 from .live import LiveRuns
 from .problems import Problem
 from .promotion import promoted
-from .recording import Telling
+from .recording import Queued, Telling
 from .runs import Ask, RunBroke
 from .told import Told, problem_of_run
 
@@ -52,8 +52,8 @@ async def stream(runs: LiveRuns, ask: Ask, send: Send, headers: Headers) -> Prob
 
 async def _fill(queue: asyncio.Queue[Event | None], runs: LiveRuns, ask: Ask) -> Problem | Told | None:
     """Put the run's events there, then None. Returns what came of it where it did not even begin."""
-    telling = Telling(queue.put, queue.put_nowait)
-    ended = await tell(runs.answer(ask._replace(telling=telling)), telling)
+    telling = Queued(queue)
+    ended = await tell(runs.answer(ask, telling), telling)
     await queue.put(None)
     return ended
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from . import textframes
 from .shortcut import Shortcut
 
 LISTEN = "rubato.listen"  # where the scope of a WebSocket has its Listen
+OPEN = State.OPEN
 HELD = 64 * 1024  # bytes that are held at most; more goes to the transport, which pauses whom it cannot follow
 
 Hear = Callable[[str], bool]  # takes the text of a message; or says that it should come through `receive`
@@ -159,15 +159,16 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
     def _is_plain(self) -> bool:
         """Whether frames go both ways, and none is compressed."""
         conn = self.conn
-        return conn.state is State.OPEN and not conn.extensions and not self.disconnected and not self.close_sent
+        return conn.state is OPEN and not conn.extensions and not self.disconnected and not self.close_sent
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_initiated and self._at_edge:
             text = textframes.read(data) if self._is_plain and self.conn.current_size is None else None
             if text is not None:
-                self.curr_msg_data_type = "text"
-                self.frames = [text]
-                self.send_receive_event_to_app()
+                if not self._heard(text):
+                    self.curr_msg_data_type = "text"
+                    self.frames = [text]
+                    super().send_receive_event_to_app()
                 return
             self._at_edge = self.handshake_complete and textframes.are_whole(data)
         super().data_received(data)
@@ -178,18 +179,20 @@ class Sockets(_Forked, WebSocketsSansIOProtocol):
             await super().send(message)
 
     def send_receive_event_to_app(self) -> None:
-        text = None if self._hear is None else self._next_text()
-        if text is None or self._hear is None or not self._hear(text):
-            super().send_receive_event_to_app()
-        else:
+        if self.curr_msg_data_type == "text" and self._heard(b"".join(self.frames)):
             self.frames = []
+        else:
+            super().send_receive_event_to_app()
 
-    def _next_text(self) -> str | None:
-        """The text that came; None where it is none, or another waits to be received."""
-        if self.curr_msg_data_type == "text" and self.queue.empty() and not self.close_sent:
-            with suppress(UnicodeDecodeError):  # what comes of that is not our concern
-                return b"".join(self.frames).decode()
-        return None
+    def _heard(self, text: bytes) -> bool:
+        """Hand a text over; False where it is to be received, as it is where another waits for that."""
+        if self._hear is None or self.close_sent or not self.queue.empty():
+            return False
+        try:
+            said = text.decode()
+        except UnicodeDecodeError:  # what comes of that is not our concern
+            return False
+        return self._hear(said)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport.plain if isinstance(transport, Joining) else transport)
