@@ -32,6 +32,20 @@ async def test_turns_that_end_at_once_need_one_slot_and_no_line(make: Make) -> N
     assert frames[4]["error"]["detail"] == "was told to"
 
 
+async def test_inputs_of_two_sockets_that_come_together_need_one_slot_and_no_line(make: Make) -> None:
+    app = make("Parrot", slots=1, queue=0)
+    sockets = [Socket(app, f"/session?session={name}") for name in ("s1", "s2")]
+    for socket in sockets:
+        await socket.opened()
+    await asyncio.sleep(0.01)
+
+    for socket in sockets:
+        socket.say(turn("1", "one"))
+
+    assert [(await socket.frame())["type"] for socket in sockets] == ["output", "output"]
+    assert app.load.running == 0
+
+
 async def test_where_the_client_reads_nothing_the_answers_wait_in_their_order(make: Make) -> None:
     socket = Socket(make("Parrot"))
     await socket.opened()

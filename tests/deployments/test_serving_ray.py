@@ -152,14 +152,23 @@ def _status(http: httpx.Client) -> int:
         return 0
 
 
-def test_what_callers_got_is_in_the_metrics_of_the_node(cluster: Cluster, http: httpx.Client) -> None:
+def test_each_answer_is_in_the_metrics_of_the_node(cluster: Cluster, http: httpx.Client) -> None:
     http.post("/v1/agents/act/run", json={"text": "counted"}).raise_for_status()
     (node,) = ray.nodes()
     exported = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
 
     def told(*parts: str) -> bool:
-        return any(all(part in line for part in parts) for line in httpx.get(exported).text.splitlines())
+        return bool(found(*parts))
 
-    until(lambda: told("ray_rubato_realtime_seconds_count{", 'agent="act"', 'answer="full"'))
+    def found(*parts: str) -> list[float]:
+        lines = httpx.get(exported).text.splitlines()
+        return [float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in parts)]
+
+    answers = "ray_rubato_realtime_seconds_count{", 'agent="act"', 'answer="full"'
+    until(lambda: told(*answers))
+    before = sum(found(*answers))
+    for _ in range(50):
+        http.post("/v1/agents/act/run", json={"text": "counted"}).raise_for_status()
+    until(lambda: sum(found(*answers)) >= before + 50)
     until(lambda: told("ray_rubato_realtime_replica_starts_total{", 'agent="act"'))
     until(lambda: told("ray_rubato_realtime_runs{", 'agent="act"'))
