@@ -256,21 +256,23 @@ class Conversation:
     # what goes
 
     def _begin_next(self) -> None:
-        """One turn after the other, as long as there are any."""
-        self._running = None
-        while self._waiting:
+        """Begin the turn that waits longest, if one does."""
+        if self._waiting:
             self._running = turn = self._waiting.popleft()
             answer = self._asked(turn) if turn.refusal is None else None
             if not turn.ended:
                 turn.task = begin(self._answer(turn, answer))
                 turn.task.add_done_callback(self._begin_next_soon)
                 return
-            self._running = None
+            if self._waiting:
+                self._begin_next_soon()
+                return
+        self._running = None
         if self._leaving:
             self._close(RESTART, AGAIN)
 
-    def _begin_next_soon(self, ended: asyncio.Task[None]) -> None:
-        """In the loop's next turn: by then the run that ended, or was cancelled and ends at once, has left its slot."""
+    def _begin_next_soon(self, ended: asyncio.Task[None] | None = None) -> None:
+        """In the loop's next turn: by then a run that was cancelled has left its slot, and what came was heard."""
         asyncio.get_running_loop().call_soon(self._begin_next)
 
     def _asked(self, turn: _Turn) -> Awaitable[Told] | None:

@@ -128,14 +128,15 @@ class LiveRuns:
         self._measures.failed(kind_of(error))
 
     def _best(self, ask: Ask, telling: Telling | None, ends: float) -> Told | Coming:
-        if (fresh := self._find(ask, self._policy.cache_ttl)) is not None:
-            return _kept(Rung.CACHED, *fresh)
+        fresh = self._find(ask, self._policy.cache_ttl)
+        door = self._door(ask) if fresh is None else Door(fresh=True)
+        rung = admit(door)
+        if fresh is not None:
+            return _kept(rung, *fresh)
         if ask.joins and (run := self._shared.get(_question(ask))) is not None:
             self._measures.joined()
             return self._follow(run, ask, ends)
         self._arrived += 1
-        door = self._door(ask)
-        rung = admit(door)
         if rung is not Rung.RUN and rung is not Rung.QUEUE:
             return self._without_run(rung, door, ask, ends)
         run = self._begin(ask, telling, ends)

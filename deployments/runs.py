@@ -98,9 +98,10 @@ class Run:
 
     async def call(self, call: Call, child_id: str) -> str | None:
         """As agents.host.Live has it."""
-        if self.subagents is None:
-            self.subagents = Subagents(self, self._reach)
-        return await self.subagents.call(call, child_id)
+        subagents = self.subagents or Subagents(self, self._reach)
+        if self.context is not None:  # else it has ended, and keeps nothing that knows it
+            self.subagents = subagents
+        return await subagents.call(call, child_id)
 
     def reach(self, ends: float) -> None:
         """Somebody waits for it until then."""
@@ -166,8 +167,11 @@ class agents_own(reading_from):
 
     def __exit__(self, kind: object = None, error: BaseException | None = None, traceback: object = None) -> None:
         super().__exit__()
-        if isinstance(error, (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt)):
-            raise _told(self._name, error) from None
+        try:
+            if isinstance(error, (Exception, BaseExceptionGroup, SystemExit, KeyboardInterrupt)):
+                raise _told(self._name, error) from None
+        finally:
+            del error, traceback  # which know this frame by now
 
 
 def written(agent: type[Agent[Any, Any]], output: Any) -> bytes:

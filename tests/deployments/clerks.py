@@ -58,6 +58,8 @@ class Quick(Clerk):
                 await asyncio.sleep(60)
             case "broken":
                 raise ZeroDivisionError
+            case "refused":
+                raise Permanent("nothing to say")
             case "steps":
                 return await ctx.step("upper", str.upper, question.text)
         return f"in short: {question.text}"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from agents import Context
+
 from .driving import Socket
-from .talkers import Talker
+from .talkers import Parrot, Said, Talker
 from .talking import Make, ledger, make, turn
 
 __all__ = ["ledger", "make"]
@@ -44,6 +48,29 @@ async def test_inputs_of_two_sockets_that_come_together_need_one_slot_and_no_lin
 
     assert [(await socket.frame())["type"] for socket in sockets] == ["output", "output"]
     assert app.load.running == 0
+
+
+async def test_between_turns_that_wait_a_cancel_is_heard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    socket = Socket(make("Parrot"))
+
+    async def run(self: Parrot, ctx: Context, said: Said) -> Said:
+        if said.text == "wait":
+            await Talker.gate.wait()
+        if said.text == "first":
+            asyncio.get_running_loop().call_soon(socket.say, {"type": "cancel", "id": "last"})
+        return said
+
+    monkeypatch.setattr(Parrot, "run", run)
+    await socket.opened()
+    texts = ["wait", "first", *map(str, range(10)), "last"]
+    for text in texts:
+        socket.say(turn(text, text))
+    await asyncio.sleep(0.01)
+    Talker.gate.set()
+
+    frames = [await socket.frame() for _ in texts]
+
+    assert {frame["id"]: frame["type"] for frame in frames} == dict.fromkeys(texts, "output") | {"last": "error"}
 
 
 async def test_where_the_client_reads_nothing_the_answers_wait_in_their_order(make: Make) -> None:

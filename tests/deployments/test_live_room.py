@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.garbage import garbage
+
 from .clerks import Clerk, Make, Quick, answer, answer_of, call, settled, told
 
 pytestmark = pytest.mark.slow
@@ -138,6 +140,24 @@ async def test_where_there_is_no_room_the_simple_answer_comes_at_once(make: Make
     await settled()
 
     assert told(await answer(app, "new")) == ("in short: new", "simple")
+    busy.leave()
+
+
+@pytest.mark.parametrize("text", ["refused", "broken"])
+async def test_a_simple_answer_that_fails_is_freed_at_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    for log in ("live", "runs"):  # what is logged is kept, with its error
+        monkeypatch.setattr(f"deployments.{log}.log.disabled", True)
+    app = make(Quick, slots=1, queue=0)
+    busy = call(app, "busy")
+    await settled()
+
+    with garbage() as left:
+        for _ in range(2):
+            assert (await answer(app, text)).status == 429
+
+    assert left == {}
     busy.leave()
 
 

@@ -19,10 +19,11 @@ from cluster.ledger import Ledger
 from cluster.task import Filter, Task
 from deployments.replica import Links, Replica
 from deployments.subagents import SubAsk, SubTold
+from tests.garbage import garbage
 
 from .driving import Answer, Call, ask, hosting
 from .ledgers import Direct, Hand, running_ledger
-from .walker import Walker, plan
+from .walker import Hasty, Walker, plan
 
 pytestmark = pytest.mark.slow
 
@@ -54,12 +55,12 @@ async def ledger() -> AsyncIterator[Ledger]:
 
 @pytest.fixture
 async def near(ledger: Ledger, tmp_path: Path) -> AsyncIterator[Near]:
-    """A chief, a walker and a mirror."""
+    """A chief, a walker, a mirror and one who is hasty."""
     Walker.gate = asyncio.Event()
     Walker.began.clear()
     Walker.cancelled.clear()
     near = Near()
-    for kind in ("Chief", "Walker", "Mirror"):
+    for kind in ("Chief", "Walker", "Mirror", "Hasty"):
         entry = load(f"tests.deployments.walker:{kind}")
         links, policy = Links(ledger, Direct(ledger), near), Realtime(deadline=5.0, slots=20, queue=0)
         near.replicas[entry.name] = Replica(entry, entry.agent(), policy, partial(FolderArtifacts, tmp_path), links)
@@ -155,7 +156,7 @@ async def test_a_caller_who_leaves_cancels_all_of_it(near: Near) -> None:
 
     await until(lambda: sorted(Walker.cancelled) == ["a", "b"])
     await until(lambda: all(replica.load.running == 0 for replica in near.replicas.values()))  # they have unwound
-    assert [replica.abandoned for replica in near.replicas.values()] == [0, 0, 0]
+    assert {replica.abandoned for replica in near.replicas.values()} == {0}
 
 
 async def test_one_that_does_not_answer_in_real_time_is_waited_for_in_the_background(
@@ -215,3 +216,12 @@ async def test_for_a_caller_who_takes_no_task_it_may_not_move_either(near: Near,
 async def test_calls_of_calls_go_sixteen_deep(near: Near) -> None:
     assert (await answer(near, b"16", agent="mirror")).json == 16
     assert "16 deep" in (await answer(near, b"17", agent="mirror")).problem["detail"]
+
+
+async def test_a_call_that_its_run_did_not_wait_for_is_answered_and_keeps_nothing_of_the_run(near: Near) -> None:
+    with garbage() as left:
+        for _ in range(2):
+            assert (await answer(near, errand("step:a"), agent="hasty")).json == []
+            assert await Hasty.calls.pop() == ["A"]
+
+    assert left == {}

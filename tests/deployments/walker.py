@@ -116,6 +116,18 @@ class Chief(Agent[Errand, list[list[str]]]):
         return [await ctx.call(Walker, plan) for plan in errand.plans]
 
 
+class Hasty(Agent[Errand, list[str]]):
+    """Calls a walker, and ends before that has even begun."""
+
+    name = "hasty"
+    realtime = Realtime(deadline=5.0)
+    calls: ClassVar[list[asyncio.Task[list[str]]]] = []
+
+    async def run(self, ctx: Context, errand: Errand) -> list[str]:
+        self.calls.append(asyncio.create_task(ctx.call(Walker, errand.plans[0])))
+        return []
+
+
 class Mirror(Agent[int, int]):
     """Calls itself so many times."""
 
