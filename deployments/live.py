@@ -209,7 +209,7 @@ class LiveRuns:
             self._shared[run.shared] = run
         run.task = begin(self._compute(run, ask))
         if run.task.done():
-            self._leaves(run)
+            self._forget(run)
         else:
             run.task.add_done_callback(partial(self._ended, run))
         return run
@@ -294,11 +294,12 @@ class LiveRuns:
         run.task.cancel()
 
     def _ended(self, run: Run, task: asyncio.Task[bytes]) -> None:
-        self._leaves(run)
+        self._forget(run)
         seen(task)
         run.ring()
 
-    def _leaves(self, run: Run) -> None:
+    def _forget(self, run: Run) -> None:
+        """It is over: its slot is free, and nobody joins it."""
         if run.has_slot:
             self._slots.give_back()
         self._runs.discard(run)
