@@ -42,6 +42,7 @@ class Holding:
     call: int | None  # the worker's call that the claim answered; None: handed over before this book was read
     alone: bool  # nothing else runs beside it
     began: float  # on the ledger's monotonic clock
+    unlisted: bool = False  # the worker was heard since, and did not list it: it may never have arrived
     news: int = 0  # how much has happened since the claim ...
     ends: Tally[str] = field(default_factory=tally)  # ... children's ends among it, by group ...
     signals: dict[int, str] = field(default_factory=dict)  # ... and names of signals that the run has not taken

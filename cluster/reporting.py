@@ -47,7 +47,7 @@ def beat(book: Book, worker: str, seen: Picture) -> tuple[Beat, list[Held]]:
         if holding is None:
             lost.append(claim)
         else:
-            holding.lease_ends = ends
+            holding.lease_ends, holding.unlisted = ends, False
 
     def arrived(call: int | None) -> bool:
         """Whether the answer to this call must have."""
@@ -56,9 +56,10 @@ def beat(book: Book, worker: str, seen: Picture) -> tuple[Beat, list[Held]]:
         return seen.book == book.id  # handed over before this book was read: all calls of then have ended
 
     listed = {claim[:2] for claim in seen.held}
-    missing = [
-        holding.held for ref, holding in book.by_worker[worker].items() if ref not in listed and arrived(holding.call)
-    ]
+    unlisted = [holding for ref, holding in book.by_worker[worker].items() if ref not in listed]
+    for holding in unlisted:
+        holding.unlisted = True
+    missing = [holding.held for holding in unlisted if arrived(holding.call)]
     return Beat(tuple(lost), tuple(cancels(book, worker)), book=book.id), missing
 
 
@@ -108,13 +109,15 @@ def renew_all(book: Book) -> None:
 
 def expire(book: Book) -> list[Holding]:
     """Take back the claims whose lease has run out, and say which. Those of another cluster's workers are no sign that
-    one of them died, and nothing is counted."""
+    one of them died, and nor are those that a worker did not list when it was heard: nothing is counted."""
     now = book.clock.monotonic()
     lapsed = [holding for holding in book.running.values() if holding.lease_ends <= now]
     for holding in lapsed:
         if holding.is_away:
             book.requeue(holding, counted=False)
             book.news.pop(holding.worker, None)
+        elif holding.unlisted:
+            book.requeue(holding, counted=False)
         else:
             _suspect(book, holding)
     return lapsed

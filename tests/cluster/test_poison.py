@@ -52,6 +52,18 @@ async def test_a_worker_that_vanished_unseen_keeps_no_suspect_waiting(ledger: Le
         await other.report(report(claim, 1, verdict=COMPLETED))
 
 
+async def test_a_worker_that_was_heard_without_a_claim_has_not_died_of_it(ledger: Ledger, clock: ManualClock) -> None:
+    await suspects(ledger, 1)
+    worker = Caller(ledger, hello("w1"))
+    lost = await worker.claim()
+    await worker.beat(open=(worker.call,))  # what answers that call may be on its way still, and never comes
+    await pass_by(ledger, clock, LEASE + 1)
+
+    claim = await Caller(ledger, hello("w2")).claim()
+
+    assert (claim.task.isolated, claim.task.attempts) == (1, lost.task.attempts)
+
+
 async def test_a_suspect_whose_key_is_held_keeps_no_other_waiting(ledger: Ledger, clock: ManualClock) -> None:
     await ledger.submit(submission(task(limit_key="paused"), task(limit_key="other")))
     await Caller(ledger, hello("dead")).claims()

@@ -34,6 +34,7 @@ class Oracle:
         self.alone: defaultdict[Ref, dict[int, str]] = defaultdict(
             dict
         )  # who held a task that was to run alone, by fence
+        self.away: dict[Ref, int] = {}  # what is held by a worker of another generation: in which it was found so
         self.retried: Counter[Ref] = Counter()  # by hand; an end that is not the last any more has a row of its own
         # as the world knows it
         self.generation = 1
@@ -90,7 +91,9 @@ class Oracle:
             self._check_progress(name, old, new, retried)
         if new.state == State.RUNNING:
             assert new.worker is not None, f"{name} runs on no worker"
-            if new.isolated and new.worker is not None:
+            if new.worker.startswith(AWAY) and (old is None or old.worker != new.worker):
+                self.away[new.ref] = self.generation
+            if new.isolated:
                 self.alone[new.ref][new.fence] = new.worker.removeprefix(AWAY)
         else:
             assert new.worker is None, f"{name} is held by {new.worker}"
@@ -185,10 +188,12 @@ class Oracle:
     # all of them
 
     def _check_slots(self) -> None:
-        by_worker: defaultdict[str, list[Task]] = defaultdict(list)
+        # Who has lost claims to a new generation takes others, which the next generation may find beside them.
+        by_worker: defaultdict[tuple[str, int], list[Task]] = defaultdict(list)
         for task in self.running():
-            by_worker[task.worker or ""].append(task)
-        for worker, tasks in by_worker.items():
+            worker = task.worker or ""
+            by_worker[worker, self.away[task.ref] if worker.startswith(AWAY) else 0].append(task)
+        for (worker, _), tasks in by_worker.items():
             for agent, number in Counter(task.agent for task in tasks).items():
                 slots = self.slots[worker.removeprefix(AWAY)].get(agent, 0)
                 assert number <= slots, f"worker {worker} runs {number} of {agent}, and has {slots} slots"
