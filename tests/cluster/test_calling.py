@@ -252,10 +252,14 @@ async def test_a_retried_parent_takes_up_the_children_that_ended_with_it() -> No
 
     async def parent(ctx: Context, number: int) -> Any:
         calls = [asyncio.ensure_future(ctx.call("child", n, key=str(n))) for n in (0, 1)]
-        await ctx.step("look", asyncio.sleep, 0.1, key=str(ctx.attempt))
+        await ctx.step("look", one_has_ended, ctx.task_id, key=str(ctx.attempt))
         if broken:
             raise Permanent("a bug")
         return await asyncio.gather(*calls)
+
+    async def one_has_ended(id: str) -> None:
+        while "completed" not in [each.state for each in await home.children(id)]:
+            await asyncio.sleep(0.01)
 
     async with house() as home:
         home.hire(agent("child", child), agent("parent", parent))
